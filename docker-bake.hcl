@@ -1,0 +1,58 @@
+# docker buildx bake            builds the default variant, CUDA 13
+# docker buildx bake cuda129    for hosts whose driver ends at CUDA 12.9
+# docker buildx bake all        both
+#
+# Every variable can be set in the environment: VERSION=1.0.0 IMAGE=registry/name docker buildx bake --push
+
+variable "IMAGE" {
+  default = "worker-sglang"
+}
+
+variable "VERSION" {
+  default = "dev"
+}
+
+variable "MODEL_NAME" {
+  default = ""
+}
+
+variable "MODEL_REVISION" {
+  default = ""
+}
+
+group "default" {
+  targets = ["cuda13"]
+}
+
+group "all" {
+  targets = ["cuda13", "cuda129"]
+}
+
+target "_worker" {
+  context    = "."
+  dockerfile = "Dockerfile"
+  platforms  = ["linux/amd64"]
+  args = {
+    MODEL_NAME     = MODEL_NAME
+    MODEL_REVISION = MODEL_REVISION
+  }
+  # An unset HF_TOKEN gives an empty secret, which counts as none.
+  secret = ["id=HF_TOKEN,env=HF_TOKEN"]
+}
+
+target "cuda13" {
+  inherits = ["_worker"]
+  args = {
+    BASE_IMAGE = "lmsysorg/sglang:v0.5.23"
+  }
+  tags = ["${IMAGE}:${VERSION}-cuda13", "${IMAGE}:${VERSION}"]
+}
+
+# The last SGLang that is published for CUDA 12.9; the build writes its own flag snapshot.
+target "cuda129" {
+  inherits = ["_worker"]
+  args = {
+    BASE_IMAGE = "lmsysorg/sglang:v0.5.19-cu129"
+  }
+  tags = ["${IMAGE}:${VERSION}-cuda129"]
+}

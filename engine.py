@@ -1,0 +1,294 @@
+"""The SGLang server as a child process: start, readiness, watch, stop.
+
+`Engine` owns one process tree at a time. It is driven from plain threads, not from an event loop, because the
+server starts long before there is a loop (everything slow in the worker's own start happens meanwhile).
+
+Invariants:
+- The server is always a child of guard.py, never of the worker: no ending of the worker leaves it running.
+- `exited` is set exactly once per start, after the last line of output was read.
+- `ready` is set only while the process that answered is the one that was started: the port is known to be
+  free before the start, and an exit always clears it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import utils
+
+TAIL_LINES = 200
+_GUARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")
+_POLL_FIRST, _POLL_LAST, _POLL_GROWTH = 0.05, 0.5, 1.3  # seconds, seconds, factor
+
+# The server's own lines that end a phase of its start. A line that a later SGLang words differently only
+# makes one phase disappear from the report.
+PHASES = (
+    ("imports", re.compile(r"server_args=|Load weight begin|Init torch distributed begin")),
+    ("init", re.compile(r"Load weight begin")),
+    ("weights", re.compile(r"Load weight end")),
+    ("kv cache", re.compile(r"KV Cache is allocated|Memory pool end")),
+    ("graphs", re.compile(r"Capture (cuda|prefill|decode|cpu).*graph end", re.IGNORECASE)),
+    ("server", re.compile(r"Uvicorn running on|Application startup complete")),
+    ("warm-up", re.compile(r"fired up and ready to roll")),
+)
+
+# Seen on real servers (each pattern is a fragment of a real last line), with what to do about it.
+CAUSES = (
+    (r"gated repo|GatedRepoError|Cannot access gated|401 Client Error|403 Client Error|awaiting a review",
+     "The model is gated or private: accept its licence on the hub and set HF_TOKEN to a token that may read it."),
+    (r"Repo id must be|RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
+     r"404 Client Error|does not appear to have a file named config\.json|Unrecognized model in",
+     "No such model: check MODEL_NAME (a hub repository as owner/name, or a folder that holds config.json), "
+     "and HF_TOKEN if the repository is private."),
+    (r"RevisionNotFoundError|Invalid rev id", "No such revision of the model: check MODEL_REVISION."),
+    (r"LocalEntryNotFoundError|outgoing traffic has been disabled|OfflineModeIsEnabled|Connection error, and we "
+     r"cannot find|Failed to resolve|Name or service not known",
+     "The model is not on this machine and the hub could not be reached: check the network, or HF_HUB_OFFLINE."),
+    (r"Cannot find any model weights|SafetensorError|InvalidHeaderDeserialization|HeaderTooLarge",
+     "The weights are missing or damaged: download the model again, or check LOAD_FORMAT."),
+    (r"CUDA out of memory|OutOfMemoryError|Not enough memory|cudaErrorMemoryAllocation|"
+     r"CUBLAS_STATUS_ALLOC_FAILED",
+     "The GPU's memory is too small for this configuration: lower MEM_FRACTION_STATIC or CONTEXT_LENGTH, use a "
+     "quantised model, a larger GPU, or more GPUs (TENSOR_PARALLEL_SIZE)."),
+    (r"driver version is insufficient|CUDA driver version|NVIDIA driver on your system is too old|"
+     r"cuda>=|forward compatibility was attempted|no kernel image is available",
+     "The host's NVIDIA driver is older than this image's CUDA: choose hosts with a newer CUDA version in the "
+     "endpoint's filter, or use the CUDA 12.9 image."),
+    (r"No CUDA GPUs are available|no NVIDIA driver|Found no NVIDIA|CUDA unknown error|No accelerator",
+     "The server sees no GPU: check the endpoint's GPU selection, or set DEVICE=cpu for a CPU machine."),
+    (r"address already in use|Errno 98", "The server's port is taken: set SGLANG_PORT to a free one."),
+    (r"trust_remote_code|trust-remote-code",
+     "The model brings its own code: set TRUST_REMOTE_CODE=true if you trust it."),
+    (r"longer than the derived context length|context length.*(greater|larger|longer)|"
+     r"max_position_embeddings.*(greater|larger)",
+     "CONTEXT_LENGTH is above what the model was made for: lower it or leave it out."),
+    (r"the following arguments are required|unrecognized arguments|invalid choice|argument --|error: ambiguous",
+     "SGLang refused a flag: check SGLANG_EXTRA_ARGS and SGLANG_CONFIG_FILE."),
+    (r"not divisible by|must be divisible|world size|tp_size",
+     "The model cannot be split over this number of GPUs: set TENSOR_PARALLEL_SIZE."),
+)
+
+
+class EngineError(Exception):
+    """The server could not be started, or ended. `str` is the whole report, several lines long."""
+
+
+def diagnose(lines: Sequence[str]) -> str | None:
+    """One sentence that says what to do about the newest known cause in the server's output, or None."""
+    for line in reversed(lines):
+        for pattern, advice in CAUSES:
+            if re.search(pattern, line, re.IGNORECASE):
+                return advice
+    return None
+
+
+def _session_members(session: int) -> list[int]:
+    """Living processes of a session (the guard's), from /proc."""
+    members = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as f:
+                if int(f.read().rpartition(b")")[2].split()[3]) == session:
+                    members.append(int(name))
+        except (OSError, ValueError, IndexError):
+            continue
+    return members
+
+
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on host:port now."""
+    with socket.socket() as s:
+        # As servers do: a socket in TIME_WAIT must not look like a taken port.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+class Engine:
+    """One SGLang server on 127.0.0.1:`port`.
+
+    command: the whole command line; environ: the server's whole environment; api_key: what the server was
+    told to require, or None; startup_timeout: seconds from start to readiness.
+    """
+
+    def __init__(self, command: Sequence[str], environ: dict[str, str], *, port: int, api_key: str | None = None,
+                 startup_timeout: float = 1200.0, on_line: Callable[[str], None] = utils.emit):
+        self.command, self.environ = list(command), environ
+        self.port, self.startup_timeout = port, startup_timeout
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._on_line = on_line
+        self._lines: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self._process: subprocess.Popen | None = None
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._stopping = False
+        self.exited, self.ready = threading.Event(), threading.Event()
+        self.on_exit: Callable[[], None] | None = None  # runs in a thread when the server ends without `stop`
+        self.started_at = 0.0
+        self.phases: list[tuple[str, float]] = []  # name, seconds since the start at which it ended
+
+    @property
+    def returncode(self) -> int | None:
+        """None while the server runs, otherwise its exit status (negative: the signal that ended it)."""
+        return self._process.returncode if self._process and self.exited.is_set() else None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def tail(self, count: int = TAIL_LINES) -> list[str]:
+        """The newest lines of the server's output, at most 200, secrets masked."""
+        return list(self._lines)[-count:]
+
+    def start(self) -> None:
+        """Start the server; returns at once.
+
+        Raises EngineError when the port is taken (SGLang itself finds that out only after loading the model).
+        """
+        if not port_is_free(self.port):
+            raise EngineError(f"Port {self.port} is taken by another process.\n"
+                              f"Set SGLANG_PORT to a free port.")
+        self.exited.clear()
+        self.ready.clear()
+        self._stopping = False
+        self.phases, self.started_at = [], time.monotonic()
+        self._process = subprocess.Popen(
+            # -I -S: nothing of the server's environment (PYTHONPATH) may slow down or break the guard.
+            [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), *self.command],
+            env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True)
+        reader = threading.Thread(target=self._read, args=(self._process.stdout,), name="engine-output", daemon=True)
+        reader.start()
+        threading.Thread(target=self._watch, args=(self._process, reader), name="engine-watch", daemon=True).start()
+
+    def _read(self, stream) -> None:
+        pending = list(PHASES)
+        for raw in stream:
+            line = utils.redact(raw.decode("utf-8", "replace").rstrip("\r\n"))
+            self._lines.append(line)
+            for position, (name, pattern) in enumerate(pending):
+                if pattern.search(line):
+                    self.phases.append((name, time.monotonic() - self.started_at))
+                    del pending[:position + 1]
+                    if name == "warm-up":
+                        self._wake.set()  # readiness is due now, not at the next poll
+                    break
+            self._on_line(line)
+
+    def _watch(self, process: subprocess.Popen, reader: threading.Thread) -> None:
+        process.wait()
+        # Nothing is left, unless the guard itself was killed (the kernel's out-of-memory killer may pick it).
+        for pid in _session_members(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        reader.join(timeout=0.3)  # end of file follows at once; never wait on a pipe somebody else still holds
+        self.ready.clear()
+        self.exited.set()
+        self._wake.set()
+        if self.on_exit and not self._stopping:
+            self.on_exit()
+
+    def wait_ready(self) -> float:
+        """Block until the server can take requests. Returns the seconds since the start.
+
+        Polls /ready, which answers in milliseconds and runs no generation; servers before it existed answer
+        404 there and are asked on /health. Raises EngineError, with the last lines and what to do, as soon as
+        the server ended, or after `startup_timeout`; the server is then stopped.
+        """
+        deadline = self.started_at + self.startup_timeout
+        interval, path = _POLL_FIRST, "/ready"
+        while True:
+            self._wake.clear()
+            if self.exited.is_set():
+                raise EngineError(self.report("The SGLang server ended before it was ready"))
+            status, _ = self._get(path)
+            if status == 404:
+                path = "/health"
+            elif status == 200:
+                self.ready.set()
+                return time.monotonic() - self.started_at
+            if time.monotonic() >= deadline:
+                report = self.report(f"The SGLang server was not ready after {self.startup_timeout:.0f} s")
+                self.stop(0)
+                raise EngineError(report + "\nA large model may need more: raise SGLANG_STARTUP_TIMEOUT (seconds).")
+            self._wake.wait(min(interval, max(0.0, deadline - time.monotonic())))
+            interval = min(interval * _POLL_GROWTH, _POLL_LAST)
+
+    def _get(self, path: str) -> tuple[int | None, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path, headers=self._headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            return None, b""
+        finally:
+            connection.close()
+
+    def capacity(self) -> int | None:
+        """How many requests the server runs at once, over all its data-parallel replicas; None if it won't say.
+
+        From /server_info (sglang: scheduler_components/internal_state.py), which knows what the KV cache holds.
+        """
+        try:
+            states = json.loads(self._get("/server_info")[1])["internal_states"]
+            return sum(state["effective_max_running_requests_per_dp"] for state in states) or None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def report(self, headline: str) -> str:
+        """`headline`, how the server ended, its last lines, and what to do when the cause is known."""
+        code = self.returncode
+        ending = "" if code is None else (
+            f" (killed by {signal.Signals(-code).name})" if code < 0 else f" (exit status {code})")
+        lines = self.tail()
+        advice = diagnose(lines)
+        shown = "\n".join(f"    {line}" for line in lines[-30:]) or "    (no output)"
+        return f"{headline}{ending}. Its last lines:\n{shown}" + (f"\nWhat to do: {advice}" if advice else "")
+
+    def start_report(self, ready_after: float, extra: Sequence[tuple[str, float]] = ()) -> str:
+        """One line: the start's phases and the seconds each took. `extra` are the worker's own (name, seconds)."""
+        parts, previous = [f"{name} {seconds:.1f}" for name, seconds in extra], 0.0
+        for name, at in [*self.phases, ("readiness", ready_after)]:
+            parts.append(f"{name} {max(0.0, at - previous):.1f}")
+            previous = max(previous, at)
+        return f"engine ready after {ready_after:.1f} s: " + ", ".join(parts)
+
+    def stop(self, grace: float) -> int | None:
+        """End the server: SIGTERM, and after `grace` seconds SIGKILL for whatever is left of its tree.
+
+        SGLang finishes its running requests on SIGTERM, without a limit of its own. Returns its exit status.
+        Safe to call at any time, from any thread, and more than once.
+        """
+        with self._lock:
+            process = self._process
+            if process is None:
+                return None
+            self._stopping = True
+            if grace > 0 and not self.exited.is_set():
+                self._signal(process, signal.SIGTERM)
+                self.exited.wait(grace)
+            if not self.exited.is_set():
+                self._signal(process, signal.SIGQUIT)
+                self.exited.wait(10)
+            return process.returncode
+
+    @staticmethod
+    def _signal(process: subprocess.Popen, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)

@@ -1,0 +1,254 @@
+"""Entry point of the worker: engine up, then RunPod's loop; one async generator per job.
+
+    python handler.py                     the worker (on RunPod), or one job from test_input.json (elsewhere)
+    python handler.py --test_input JSON   one job, printed; exit status 1 when it fails
+    python handler.py --print-config      the resolved command and settings, secrets masked
+
+Exit status: 0 after an orderly stop, 1 when the engine or a job failed, 2 when the configuration is wrong.
+This is the only module that knows the runpod SDK.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+
+import config
+
+import utils
+from engine import Engine, EngineError
+
+_FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "flags.json")
+# How many jobs one worker takes at once when the server would run more. On an H200 with an 8B model throughput
+# grows threefold from 32 to 128 streams and by 5 % from 128 to 256, while the slowest first token doubles: more
+# than this only empties the queue that RunPod scales by.
+CONCURRENCY_BOUND = 128
+# Seconds that running jobs get to deliver their failure after the engine was lost.
+_DELIVERY = 5.0
+
+
+class Worker:
+    """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop."""
+
+    def __init__(self, settings: config.Settings, engine: Engine):
+        # Imported here, not above: while these load, the server is loading too.
+        from routes import Context
+        from upstream import Upstream
+
+        self.engine = engine
+        self.active = 0
+        self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
+                               settings.lora_enabled, settings.allowed_routes)
+        self.upstream = Upstream(engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
+                                 idle_timeout=settings.idle_timeout, request_timeout=settings.request_timeout,
+                                 chunk_bytes=settings.chunk_bytes, on_lost=self._fate)
+
+    async def _fate(self) -> str | None:
+        """What became of the engine, when a connection to it broke."""
+        for _ in range(10):  # the connection breaks a moment before the process is gone
+            if self.engine.exited.is_set():
+                code = self.engine.returncode
+                return f"The engine ended while this job was running (exit status {code})."
+            await asyncio.sleep(0.05)
+        return None
+
+    async def handle(self, job: dict):
+        """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
+        import routes
+
+        job_id = str(job.get("id") or "local")
+        self.active += 1
+        try:
+            request = routes.plan(job.get("input"), self.context, job_id)
+            async with contextlib.aclosing(self.upstream.run(request)) as answer:
+                async for chunk in answer:
+                    yield chunk
+        except utils.JobError as error:
+            utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", job_id)
+            yield {"error": error.to_json(job_id)}
+        except Exception as error:  # a fault of this worker: the trace is for its log, not for the client
+            utils.log("internal error\n" + traceback.format_exc(), "error", job_id)
+            failed = utils.JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
+                                    code=500)
+            yield {"error": failed.to_json(job_id)}
+        finally:
+            self.active -= 1
+
+
+def visible_gpus() -> int | None:
+    """Number of GPUs that the server will see, without CUDA or torch; None when there is no telling.
+
+    CUDA_VISIBLE_DEVICES, as CUDA reads it; else NVML; else RUNPOD_GPU_COUNT, which RunPod promises for Pods only.
+    """
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        devices = [d.strip() for d in listed.split(",")]
+        return next((i for i, d in enumerate(devices) if d in ("", "-1")), len(devices))
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            return pynvml.nvmlDeviceGetCount()
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # no library, or no driver: both are ordinary on a machine without a GPU
+        count = os.environ.get("RUNPOD_GPU_COUNT", "")
+        return int(count) if count.isdigit() else None
+
+
+def concurrency(settings: config.Settings, engine: Engine) -> int:
+    """Jobs to run at once: MAX_CONCURRENCY, else what the server says it can run, at most CONCURRENCY_BOUND."""
+    if settings.max_concurrency:
+        return settings.max_concurrency
+    capacity = engine.capacity()
+    return max(1, min(capacity or CONCURRENCY_BOUND, CONCURRENCY_BOUND))
+
+
+async def run_locally(worker: Worker, job: dict) -> int:
+    """Run one job without the platform, printing its output as it comes. Returns the exit status."""
+    try:
+        async with contextlib.aclosing(worker.handle({"id": "local", **job})) as outputs:
+            async for output in outputs:
+                if isinstance(output, dict) and set(output) == {"error"}:
+                    print(output["error"], file=sys.stderr, flush=True)
+                    return 1
+                text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, indent=2) + "\n"
+                sys.stdout.write(text)
+                sys.stdout.flush()
+        return 0
+    finally:
+        await worker.upstream.close()
+
+
+def local_job(args: argparse.Namespace) -> dict | None:
+    """The job to run here, or None when the platform gives the jobs. Raises SystemExit(2) when there is none."""
+    source, text = "--test_input", args.test_input
+    if text is None:
+        if os.environ.get("RUNPOD_WEBHOOK_GET_JOB") or args.rp_serve_api:
+            return None
+        source = "test_input.json"
+        try:
+            with open(source, encoding="utf-8") as f:
+                text = f.read()
+        except OSError:
+            sys.exit("Not on RunPod, and there is no test_input.json here: give one, or --test_input "
+                     "'{\"input\": {\"text\": \"Hello\"}}', or see the README for a whole local platform.")
+    try:
+        job = json.loads(text)
+    except ValueError as error:
+        sys.exit(f"{source} is not JSON: {error}")
+    if not isinstance(job, dict) or "input" not in job:
+        sys.exit(f"{source} must be an object with `input`.")
+    return job
+
+
+def give_up(worker: Worker) -> None:
+    """The engine ended while serving: let running jobs deliver their failure, then end the process with 1.
+
+    Runs in the engine's own thread. The SDK's loop would only end after its long poll for jobs, up to 90 s.
+    """
+    utils.log(worker.engine.report("The SGLang server ended"), "error")
+    deadline = time.monotonic() + _DELIVERY
+    while worker.active and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)  # the SDK posts a job's failure after its generator has ended
+    os._exit(1)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def serve(settings: config.Settings, engine: Engine, started: float, job: dict | None) -> int:
+    """Everything between a started server and the worker's end. Returns the exit status."""
+    began = time.monotonic()
+    # The server's readiness on the GPU proves more than the SDK's own test, which would find the memory taken.
+    os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
+    # The SDK's default, DEBUG, prints every chunk of every stream twice.
+    if "RUNPOD_LOG_LEVEL" not in os.environ and "RUNPOD_DEBUG_LEVEL" not in os.environ:
+        os.environ["RUNPOD_LOG_LEVEL"] = "INFO"
+    # The SDK's ping process must not go on reporting a dead worker as alive.
+    os.register_at_fork(after_in_child=_die_with_parent)
+    worker = Worker(settings, engine)
+    if job is None:
+        import runpod
+    imported = time.monotonic()
+    ready_after = engine.wait_ready()
+    utils.log(engine.start_report(ready_after, [("configuration", engine.started_at - started),
+                                                ("worker imports (meanwhile)", imported - began)]))
+    if job is not None:
+        return asyncio.run(run_locally(worker, job))
+
+    engine.on_exit = lambda: give_up(worker)
+    if engine.exited.is_set():  # between readiness and the line above
+        raise EngineError(engine.report("The SGLang server ended"))
+    limit = concurrency(settings, engine)
+    utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
+
+    async def handler(job):  # a function of its own: the SDK recognises neither bound methods nor callables
+        async with contextlib.aclosing(worker.handle(job)) as outputs:
+            async for output in outputs:
+                yield output
+
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
+                             "return_aggregate_stream": True})
+    return 0
+
+
+def main() -> int:
+    started = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="Any other argument goes to the runpod SDK.")
+    parser.add_argument("--print-config", action="store_true", help="show the resolved configuration and exit")
+    parser.add_argument("--test_input", metavar="JSON", help="run this one job and exit")
+    parser.add_argument("--rp_serve_api", action="store_true", help="the SDK's own local HTTP server")
+    args, rest = parser.parse_known_args()
+    sys.argv[1:] = (["--rp_serve_api"] if args.rp_serve_api else []) + rest
+
+    with open(_FLAGS, encoding="utf-8") as f:
+        snapshot = json.load(f)
+    try:
+        settings = config.load(os.environ, snapshot, visible_gpus(), sys.executable)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    utils.hide(settings.secrets)
+    utils.set_log_level(settings.log_level)
+    if args.print_config:
+        print(config.describe(settings))
+        return 0
+    job = local_job(args)
+    for level, line in settings.notices:
+        utils.log(line, level)
+
+    engine = Engine([*settings.launch_command, *settings.server_args],
+                    config.engine_environ(settings, os.environ), port=settings.port, api_key=settings.api_key,
+                    startup_timeout=settings.startup_timeout)
+
+    def stop_early(_number, _frame):
+        raise SystemExit(0)
+
+    # Until the SDK installs its own: an ordinary end of the interpreter, so that the engine is stopped in order.
+    signal.signal(signal.SIGTERM, stop_early)
+    signal.signal(signal.SIGINT, stop_early)
+    try:
+        engine.start()
+        return serve(settings, engine, started, job)
+    except EngineError as error:
+        utils.log(str(error), "error")
+        return 1
+    finally:
+        engine.stop(settings.shutdown_timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

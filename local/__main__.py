@@ -1,0 +1,66 @@
+"""RunPod on your own machine, in one command each.
+
+    python3 -m local demo [--serve]   install what is needed, start platform, worker and engine, ask one question
+    python3 -m local test [ARG ...]   install what is needed, lint, and run the tests (ARGs go to pytest)
+    python3 -m local platform [...]   the stand-in for RunPod's platform alone; see --help behind it
+    python3 -m local engine [...]     a scripted engine in place of SGLang, for faults and benchmarks
+    python3 -m local install          only install, and build the demo model
+
+Needs Python 3.11 or newer and nothing else; what it installs goes to a cache folder outside this checkout
+($WORKER_SGLANG_CACHE, by default ~/.cache/worker-sglang).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from local import environments
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _module(name: str, arguments: list[str]) -> int:
+    python = environments.worker_python()
+    os.chdir(ROOT)
+    os.execv(python, [str(python), "-m", name, *arguments])
+
+
+def _test(arguments: list[str]) -> int:
+    python = str(environments.worker_python())
+    # Built before the tests, so that a slow first installation shows its progress and no test waits for it.
+    environments.engine_python()
+    environments.tiny_model()
+    steps = [[python, "-m", "pytest", *arguments]]
+    if not arguments:
+        steps.insert(0, [python, "-m", "ruff", "check", "."])
+    for step in steps:
+        status = subprocess.call(step, cwd=ROOT)
+        if status:
+            return status
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    if sys.version_info < (3, 11):
+        print("This needs Python 3.11 or newer.", file=sys.stderr)
+        return 2
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command == "test":
+        return _test(rest)
+    if command == "install":
+        environments.worker_python()
+        print(environments.engine_python())
+        print(environments.tiny_model())
+        return 0
+    modules = {"demo": "local.demo", "platform": "local.runpod_platform", "engine": "local.scripted_engine"}
+    if command in modules:
+        return _module(modules[command], rest)
+    print(__doc__)
+    return 0 if command in ("", "-h", "--help") else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

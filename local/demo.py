@@ -1,0 +1,123 @@
+"""The whole way of a request on this machine: OpenAI client, platform, worker, real SGLang on the CPU, and back.
+
+    python3 -m local demo             ask one question, print the streamed answer, stop
+    python3 -m local demo --serve     stay up; prints the base URL and a curl line
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from openai import AsyncOpenAI
+
+from local import corpus, environments
+from local.runpod_platform import Platform
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "tiny"
+
+
+def worker_environ(platform: Platform, engine_python: Path, model: Path, engine_port: int) -> dict[str, str]:
+    """The worker's environment on this machine: the platform's variables, and the CPU engine's flags as a user
+    would set them in the console."""
+    return {
+        **environments.engine_environ(os.environ),
+        **environments.CPU_ENGINE_ARGS,
+        **platform.worker_environ(),
+        "SGLANG_LAUNCH_COMMAND": f"{engine_python} -m sglang.launch_server",
+        "SGLANG_PORT": str(engine_port),
+        "MODEL_NAME": str(model), "SERVED_MODEL_NAME": MODEL, "TOOL_CALL_PARSER": "qwen25",
+        # The SDK's checks are about RunPod's machines: 4 GB of free memory, a GPU, a route to the internet.
+        "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+    }
+
+
+async def _progress(started: float) -> None:
+    while True:
+        print(f"\r  starting worker and engine … {time.monotonic() - started:.0f} s", end="", flush=True)
+        await asyncio.sleep(1)
+
+
+async def _ask(base_url: str, question: str) -> str:
+    client = AsyncOpenAI(api_key="local", base_url=base_url, max_retries=0, timeout=300)
+    answer = ""
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=200, stream=True)
+    async for chunk in stream:
+        if chunk.choices and chunk.choices[0].delta.content:
+            answer += chunk.choices[0].delta.content
+            print(chunk.choices[0].delta.content, end="", flush=True)
+    print()
+    return answer
+
+
+async def run(args: argparse.Namespace) -> int:
+    engine_python, model = environments.engine_python(), environments.tiny_model()
+    log_path = environments.cache_root() / "demo.log"
+    started = time.monotonic()
+    async with Platform(port=args.port) as platform:
+        with open(log_path, "wb") as log:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "handler.py", cwd=ROOT, stdout=log, stderr=log,
+                env=worker_environ(platform, engine_python, model, args.engine_port))
+        base_url = f"{platform.url}/v2/{platform.endpoint_id}/openai/v1"
+        print(f"platform: {platform.url}   worker log: {log_path}")
+        ended = asyncio.create_task(worker.wait())
+        progress = asyncio.create_task(_progress(started))
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            ready = asyncio.create_task(platform.worker_connected())
+            await asyncio.wait([ended, stopped, ready], return_when=asyncio.FIRST_COMPLETED)
+            progress.cancel()
+            print(f"\r  worker and engine ready after {time.monotonic() - started:.0f} s     ")
+            if ended.done():
+                print(f"the worker ended with status {worker.returncode}; its last lines:", file=sys.stderr)
+                print("\n".join(log_path.read_text(errors="replace").splitlines()[-25:]), file=sys.stderr)
+                return 1
+            if stopped.done():
+                return 0
+            print(f"\nQ: {args.question}\nA: ", end="", flush=True)
+            answer = await _ask(base_url, args.question)
+            if args.serve:
+                print(f"\nbase URL for any OpenAI client: {base_url}   (any API key)\n"
+                      f"curl -N {base_url}/chat/completions -H 'Authorization: Bearer local' "
+                      "-H 'Content-Type: application/json' \\\n  -d '{\"model\": \"tiny\", \"stream\": true, "
+                      f"\"messages\": [{{\"role\": \"user\", \"content\": \"{corpus.EXCHANGES[0][0]}\"}}]}}'\n"
+                      "Ctrl-C stops everything.")
+                await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return 0 if answer else 1
+        finally:
+            progress.cancel()
+            if worker.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    worker.terminate()
+                try:
+                    await asyncio.wait_for(worker.wait(), 60)
+                except TimeoutError:
+                    worker.kill()
+            print("stopped")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m local demo", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serve", action="store_true", help="stay up after the first answer")
+    parser.add_argument("--question", default="What is the capital of France?")
+    parser.add_argument("--port", type=int, default=8000, help="port of the platform (default 8000)")
+    parser.add_argument("--engine-port", type=int, default=30000, help="port of the engine (default 30000)")
+    return asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

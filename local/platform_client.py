@@ -1,0 +1,164 @@
+"""The clients' side of the platform's stand-in: /run, /runsync, /status, /stream, /cancel, /health,
+/purge-queue and the OpenAI route.
+
+A failed job answers 500 on the OpenAI route with the job's JSON, the worker's error string under "error".
+Once a stream has begun there is no status left to change, and what the platform does then is not
+documented: here the connection is cut, so that no client takes a broken answer for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+from aiohttp import web
+
+from local.platform_records import Job, Refused
+
+DEFAULT_WAIT_MS = 90_000
+SSE = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+
+
+class ClientRoutes:
+    """The handlers; `platform` is the Platform they belong to."""
+
+    def __init__(self, platform):
+        self.platform = platform
+
+    @property
+    def store(self):
+        return self.platform.store
+
+    def add_to(self, router: web.UrlDispatcher, base: str) -> None:
+        for method, path, handler in (
+                ("POST", "/run", self.run), ("POST", "/runsync", self.runsync),
+                ("GET", "/status/{job}", self.status), ("POST", "/status/{job}", self.status),
+                ("GET", "/stream/{job}", self.stream), ("POST", "/stream/{job}", self.stream),
+                ("POST", "/cancel/{job}", self.cancel), ("GET", "/health", self.health),
+                ("POST", "/purge-queue", self.purge),
+                ("GET", "/openai/{path:.+}", self.openai), ("POST", "/openai/{path:.+}", self.openai)):
+            router.add_route(method, base + path, self._keyed(path.split("/")[1], handler))
+
+    def _keyed(self, kind: str, handler):
+        async def keyed(request: web.Request) -> web.StreamResponse:
+            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+            if self.platform.auth and not (scheme.lower() == "bearer" and key.strip()):
+                raise Refused(401, "missing bearer key: send the header Authorization: Bearer KEY")
+            if self.platform.rates is None:
+                return await handler(request)
+            with self.platform.rates.counted(kind):
+                return await handler(request)
+        return keyed
+
+    # ------------------------------------------------------------ the queue's API
+    async def run(self, request: web.Request) -> web.Response:
+        job = await self._submit(request, "run", self.store.limits.run_body)
+        return web.json_response({"id": job.id, "status": job.status})
+
+    async def runsync(self, request: web.Request) -> web.Response:
+        low, high = self.store.limits.wait
+        try:
+            wait = int(request.query.get("wait", DEFAULT_WAIT_MS))
+        except ValueError:
+            wait = -1
+        if not low <= wait <= high:
+            raise Refused(400, f"wait must be {low} to {high} milliseconds")
+        job = await self._submit(request, "runsync", self.store.limits.runsync_body)
+        with contextlib.suppress(TimeoutError):
+            await self.platform.until(job.id, lambda: job.is_final, wait / 1000)
+        return web.json_response(self.store.get(job.id).public())
+
+    async def _submit(self, request: web.Request, source: str, limit: int) -> Job:
+        body = await self._body(request, limit)
+        if not isinstance(body.get("input"), dict):
+            raise Refused(400, "the body must have an object under `input`")
+        return self.store.submit(body["input"], source, body.get("policy"))
+
+    async def _body(self, request: web.Request, limit: int) -> dict:
+        if (request.content_length or 0) > limit:
+            raise Refused(413, f"request body of {request.content_length} bytes exceeds {limit}")
+        data = await request.read()
+        if len(data) > limit:
+            raise Refused(413, f"request body of {len(data)} bytes exceeds {limit}")
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise Refused(400, "the body must be a JSON object")
+        return body
+
+    def _job(self, request: web.Request) -> Job:
+        return self.store.get(request.match_info["job"])
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._job(request).public())
+
+    async def stream(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        answer = {"status": job.status, "stream": self.store.news(job)}
+        if job.error is not None:
+            answer["error"] = job.error
+        return web.json_response(answer)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        job = self.store.cancel(request.match_info["job"])
+        return web.json_response({"id": job.id, "status": job.status})
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.json_response(self.store.health())
+
+    async def purge(self, request: web.Request) -> web.Response:
+        return web.json_response({"removed": self.store.purge(), "status": "completed"})
+
+    # ------------------------------------------------------------ the OpenAI route
+    async def openai(self, request: web.Request) -> web.StreamResponse:
+        job_input = {"openai_route": "/" + request.match_info["path"]}
+        if request.method == "POST":
+            job_input["openai_input"] = await self._body(request, self.store.limits.runsync_body)
+        elif self.platform.get_input is not ...:
+            job_input["openai_input"] = self.platform.get_input
+        job = self.store.submit(job_input, "openai")
+        try:
+            if (job_input.get("openai_input") or {}).get("stream") is True:
+                return await self._relay(request, job)
+        except (asyncio.CancelledError, ConnectionError):
+            if not job.is_final:
+                self.store.cancel(job.id)
+            raise
+        await self._final(job)
+        return self._whole(job)
+
+    async def _final(self, job: Job) -> None:
+        await self.platform.until(job.id, lambda: job.is_final, None)
+
+    def _whole(self, job: Job) -> web.Response:
+        if job.status != "COMPLETED":
+            return web.json_response(job.public(), status=500)
+        output = job.output
+        if isinstance(output, list) and len(output) == 1:
+            output = output[0]
+        return web.json_response(output)
+
+    async def _relay(self, request: web.Request, job: Job) -> web.StreamResponse:
+        response, sent = web.StreamResponse(headers=SSE), 0
+        while True:
+            await self.platform.until(
+                job.id, lambda seen=sent: job.is_final or len(job.chunks) > seen, None)
+            for chunk in job.chunks[sent:]:
+                if not response.prepared:
+                    await response.prepare(request)
+                text = chunk.output if isinstance(chunk.output, str) \
+                    else f"data: {json.dumps(chunk.output, ensure_ascii=False)}\n\n"
+                await response.write(text.encode("utf-8"))
+                sent += 1
+            if job.is_final and sent == len(job.chunks):
+                break
+        if not response.prepared:
+            return self._whole(job)
+        if job.status != "COMPLETED":
+            request.transport.abort()
+            return response
+        await response.write_eof()
+        return response

@@ -1,0 +1,263 @@
+"""A job's input to one HTTP request for the engine, and the routes that are open.
+
+Pure: no I/O. `plan` turns whatever RunPod hands over under `input` into a `Request`, or raises
+utils.JobError naming the field and the remedy. A path that reaches the engine always comes from the table
+below, never from the job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from typing import Any
+from urllib.parse import quote
+
+from utils import JobError
+
+MAX_ROUTE = 512  # characters; the longest open route with the longest model name is far below
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """One open route. `model`: the body has a model field that is filled in and checked. `rid`: the body takes a
+    request id (SGLang's `rid`), so that the request can be aborted by name."""
+
+    method: str
+    model: bool = False
+    rid: bool = False
+
+
+_READ = Route("GET")
+_OPENAI = Route("POST", model=True, rid=True)
+_PLAIN = Route("POST")
+
+# What SGLang 0.5.23 serves for inference (entrypoints/http_server.py), and the reads a client may need.
+ROUTES: dict[str, Route] = {
+    "/v1/models": _READ, "/health": _READ, "/health_generate": _READ, "/ready": _READ, "/ping": _READ,
+    "/v1/chat/completions": _OPENAI, "/v1/completions": _OPENAI, "/v1/embeddings": _OPENAI,
+    "/v1/classify": _OPENAI, "/v1/score": Route("POST", model=True),
+    "/v1/responses": Route("POST", model=True), "/v1/rerank": _PLAIN, "/v1/decisions": Route("POST", model=True),
+    "/v1/tokenize": Route("POST", model=True), "/tokenize": Route("POST", model=True),
+    "/v1/detokenize": Route("POST", model=True), "/detokenize": Route("POST", model=True),
+    "/v1/messages": Route("POST", model=True), "/v1/messages/count_tokens": Route("POST", model=True),
+    "/generate": Route("POST", rid=True), "/encode": Route("POST", rid=True), "/classify": Route("POST", rid=True),
+    "/separate_reasoning": _PLAIN, "/parse_function_call": _PLAIN,
+}
+# Routes that end in a name. The name is checked and quoted, so that it can only ever be a name.
+_NAMED = (
+    (re.compile(r"/v1/models/(?P<name>[^?#\\]+)"), "/v1/models/{}", _READ),
+    (re.compile(r"/v1/responses/(?P<name>[\w-]+)"), "/v1/responses/{}", _READ),
+    (re.compile(r"/v1/responses/(?P<name>[\w-]+)/cancel"), "/v1/responses/{}/cancel", _PLAIN),
+)
+_NAME = re.compile(r"[\w.:@+-]+(/[\w.:@+-]+)*")
+
+# Fields that choose how the job is read, or that worker-vllm takes, and that no engine route knows.
+_WORKER_FIELDS = ("apply_chat_template", "max_batch_size", "min_batch_size", "batch_size_growth_factor",
+                  "use_openai_format")
+_NATIVE_PROMPTS = ("text", "input_ids", "input_embeds")
+_MEDIA = ("image_data", "video_data", "audio_data")
+# The same setting under OpenAI's name (left) and in SGLang's native sampling_params (right).
+_OPENAI_TO_NATIVE = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens",
+                     "min_tokens": "min_new_tokens", "seed": "sampling_seed"}
+_NATIVE_TO_OPENAI = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "sampling_seed": "seed"}
+# OpenAI's sampling fields that may stand beside `text`; natively they live inside sampling_params.
+_SHARED_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "n", "stop", "stop_token_ids", "frequency_penalty",
+                    "presence_penalty", "repetition_penalty", "ignore_eos", "regex", "ebnf", "json_schema",
+                    "skip_special_tokens", "logit_bias", *_OPENAI_TO_NATIVE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What `plan` has to know of this worker.
+
+    served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
+    whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
+    extra_routes: engine paths that the operator opened by name.
+    """
+
+    served_model_name: str
+    model: str
+    apply_chat_template: bool = False
+    lora: bool = False
+    extra_routes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rid` is the id under
+    which the engine knows it, if the route takes one. `template_texts`: prompts that the engine's chat template
+    is to be applied to first, their token ids then taking the place of `body["text"]`."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    rid: str | None = None
+    template_texts: tuple[str, ...] = ()
+    one_text: bool = True
+
+
+def plan(job_input: Any, context: Context, job_id: str) -> Request:
+    """The engine request for a job's `input`. Raises JobError (400, 404 or 405) when there is none.
+
+    Read in this order: `openai_route` with `openai_input` (as RunPod's gateway sends for /openai/*), `route` with
+    `body` and `method`, `messages` (chat), `text`/`input_ids`/`input_embeds` (native generate), `prompt`
+    (completions), anything else as it is to /generate.
+    """
+    if not isinstance(job_input, dict):
+        raise JobError("`input` must be a JSON object, for example {\"messages\": [...]} or {\"text\": \"...\"}.",
+                       param="input")
+    if not job_input:
+        raise JobError("`input` is empty: give `messages`, `text`, `prompt`, or `openai_route` with `openai_input`.",
+                       param="input")
+    for route_field, body_field in (("openai_route", "openai_input"), ("route", "body")):
+        if job_input.get(route_field) is not None:
+            method = job_input.get("method") if route_field == "route" else None
+            return _routed(job_input[route_field], job_input.get(body_field), method, route_field, body_field,
+                           context, job_id)
+    kinds = [k for k in ("messages", "prompt", *_NATIVE_PROMPTS) if job_input.get(k) is not None]
+    if len(kinds) > 1:
+        raise JobError(f"`input` has both `{kinds[0]}` and `{kinds[1]}`: give only one of them.", param=kinds[1])
+    if kinds in (["messages"], ["prompt"]):
+        return _openai_job(job_input, kinds[0], context, job_id)
+    return _native_job(job_input, context, job_id)
+
+
+def _routed(route: Any, body: Any, method: Any, route_field: str, body_field: str, context: Context,
+            job_id: str) -> Request:
+    path, entry = match(route, context.extra_routes, route_field)
+    if method is not None and (not isinstance(method, str) or method.upper() != entry.method):
+        raise JobError(f"`method` {method!r:.40} is not open for {path}: use {entry.method!r} or leave it out.",
+                       type="method_not_allowed", param="method", code=405)
+    if entry.method == "GET":
+        # The gateway says nothing of the method: a GET arrives as a route with no body, null or {}.
+        if body:
+            raise JobError(f"{path} can only be read: leave `{body_field}` out.", type="method_not_allowed",
+                           param=body_field, code=405)
+        return Request("GET", path)
+    if not isinstance(body, dict) or not (body or path.endswith("/cancel")):
+        raise JobError(f"{path} needs a JSON object as `{body_field}`.", param=body_field)
+    return _finish(path, entry, dict(body), context, job_id)
+
+
+def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tuple[str, Route]:
+    """The engine path and its entry for a route named in a job. Raises JobError (400 or 404)."""
+    if not isinstance(route, str):
+        raise JobError(f"`{field}` must be a string such as \"/v1/chat/completions\".", param=field)
+    if len(route) > MAX_ROUTE:
+        raise JobError(f"`{field}` is {len(route)} characters long; the limit is {MAX_ROUTE}.", param=field)
+    path = route.rstrip("/") if len(route) > 1 else route
+    if path in ROUTES:
+        return path, ROUTES[path]
+    if path in extra:
+        return path, _PLAIN
+    for pattern, template, entry in _NAMED:
+        found = pattern.fullmatch(path)
+        if found and _NAME.fullmatch(found["name"]) and ".." not in found["name"].split("/"):
+            return template.format(quote(found["name"], safe="/:@+")), entry
+    near = difflib.get_close_matches(path if path.startswith("/") else "/" + path, ROUTES, 1, 0.75)
+    hint = f" Did you mean {near[0]}?" if near else " Open routes: " + ", ".join(sorted(ROUTES)) + "."
+    raise JobError(f"`{field}` {route[:80]!r} is not a route of this worker.{hint}", type="not_found_error",
+                   param=field, code=404)
+
+
+def _openai_job(job_input: dict, kind: str, context: Context, job_id: str) -> Request:
+    body = {k: v for k, v in job_input.items() if k not in (*_WORKER_FIELDS, "sampling_params")}
+    for name, value in _sampling_params(job_input).items():
+        body.setdefault(_NATIVE_TO_OPENAI.get(name, name), value)
+    if kind == "prompt" and _flag(job_input, "apply_chat_template", False):
+        if not isinstance(body["prompt"], str):
+            raise JobError("`apply_chat_template` takes a `prompt` that is one string.", param="prompt")
+        body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
+        kind = "messages"
+    path = "/v1/chat/completions" if kind == "messages" else "/v1/completions"
+    return _finish(path, ROUTES[path], body, context, job_id)
+
+
+def _native_job(job_input: dict, context: Context, job_id: str) -> Request:
+    body = {k: v for k, v in job_input.items() if k not in (*_WORKER_FIELDS, "model")}
+    _check_model(job_input, context)
+    moved = {k: body.pop(k) for k in _SHARED_SAMPLING if k in body}
+    params = body.get("sampling_params")
+    if isinstance(params, list):
+        if moved:
+            raise JobError("With a list of `sampling_params`, put every sampling field inside it.",
+                           param=next(iter(moved)))
+        body["sampling_params"] = [_native_names(p) for p in params]
+    elif moved or params is not None:
+        body["sampling_params"] = _native_names({**moved, **_sampling_params(job_input)})
+    texts = _texts_to_template(job_input, context)
+    return dataclasses.replace(_finish("/generate", ROUTES["/generate"], body, context, job_id),
+                               template_texts=texts, one_text=isinstance(job_input.get("text"), str))
+
+
+def _native_names(params: Any) -> Any:
+    if not isinstance(params, dict):
+        return params
+    renamed: dict[str, Any] = {}
+    for name, value in params.items():
+        renamed.setdefault(_OPENAI_TO_NATIVE.get(name, name), value)
+    return renamed
+
+
+def _texts_to_template(job_input: dict, context: Context) -> tuple[str, ...]:
+    text = job_input.get("text")
+    media = next((m for m in _MEDIA if job_input.get(m) is not None), None)
+    # A prompt beside an image has to place the image's token itself, so it comes ready made.
+    wanted = _flag(job_input, "apply_chat_template", context.apply_chat_template and text is not None and not media)
+    if not wanted:
+        return ()
+    if media:
+        raise JobError(f"`apply_chat_template` cannot place `{media}`: use `messages`, where the content names it.",
+                       param="apply_chat_template")
+    texts = (text,) if isinstance(text, str) else tuple(text) if isinstance(text, list) else ()
+    if not texts or not all(isinstance(t, str) for t in texts):
+        raise JobError("`apply_chat_template` needs `text`: a string or a list of strings.", param="text")
+    return texts
+
+
+def _sampling_params(job_input: dict) -> dict:
+    params = job_input.get("sampling_params")
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise JobError("`sampling_params` must be an object such as {\"temperature\": 0.7}.", param="sampling_params")
+    return params
+
+
+def _flag(job_input: dict, name: str, default: bool) -> bool:
+    value = job_input.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise JobError(f"`{name}` must be true or false.", param=name)
+    return value
+
+
+def _check_model(body: dict, context: Context) -> None:
+    model = body.get("model")
+    if model is None:
+        return
+    if not isinstance(model, str):
+        raise JobError("`model` must be a string.", param="model")
+    # SGLang itself answers under any name, which hides a client that is pointed at the wrong endpoint.
+    names = (context.served_model_name, context.model)
+    adapter = context.lora and any(model.startswith(f"{name}:") for name in names)
+    if model not in names and not adapter:
+        hint = f", and its adapters as {context.served_model_name + ':ADAPTER'!r}" if context.lora else ""
+        raise JobError(f"The model {model[:200]!r} does not exist; this endpoint serves "
+                       f"{context.served_model_name!r}{hint}.", type="not_found_error", param="model", code=404)
+
+
+def _finish(path: str, entry: Route, body: dict, context: Context, job_id: str) -> Request:
+    _flag(body, "stream", False)
+    if entry.model:
+        _check_model(body, context)
+        if body.get("model") is None:
+            body["model"] = context.served_model_name
+    rid = None
+    if entry.rid:
+        if body.get("rid") is None:
+            body["rid"] = job_id
+        rid = body["rid"] if isinstance(body["rid"], str) else None
+    return Request(entry.method, path, body, rid)

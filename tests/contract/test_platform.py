@@ -1,0 +1,473 @@
+"""The platform's stand-in against the real runpod SDK in its production mode, and the real openai client.
+
+The worker is a process of its own with a small handler; nothing of this project runs in it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+
+import aiohttp
+import openai
+import pytest
+
+from local.platform_records import Limits, Policy, Refused
+from local.runpod_platform import Platform
+
+HANDLER = '''
+import asyncio, os, sys
+import runpod
+
+CONCURRENCY = int(os.environ["TEST_CONCURRENCY"])
+
+async def handler(job):
+    body = job["input"]
+    wish = body.get("openai_input") or body
+    wish = wish.get("metadata") or wish
+    if wish.get("fail"):
+        yield "before"
+        raise ValueError("no such luck")
+    if wish.get("error"):
+        yield {"error": wish["error"]}
+        return
+    if wish.get("big"):
+        yield "x" * wish["big"]
+        return
+    if wish.get("hang"):
+        yield "started"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            open(wish["hang"], "w").write("cancelled")
+            raise
+    if body.get("openai_route") == "/v1/models":
+        yield {"object": "list", "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "o"}],
+               "seen": body.get("openai_input", "absent")}
+        return
+    count = int(wish.get("count", 3))
+    if body.get("openai_route") and not body["openai_input"].get("stream"):
+        yield {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Paris."}}]}
+        return
+    if body.get("openai_route"):
+        for word in ["Pa", "ris", ". \\u00e9\\U0001f99c"]:
+            yield ('data: {"id":"1","object":"chat.completion.chunk","created":0,"model":"m","choices":'
+                   '[{"index":0,"delta":{"content":"' + word + '"},"finish_reason":null}]}\\n\\n')
+            await asyncio.sleep(0)
+        yield "data: [DONE]\\n\\n"
+        return
+    for i in range(count):
+        yield f"{body.get('name', '')}{i};"
+
+if os.environ.get("TEST_UNFIT"):
+    @runpod.serverless.register_fitness_check
+    def model_is_there():
+        raise RuntimeError("model not loaded")
+
+runpod.serverless.start({"handler": handler, "return_aggregate_stream": True,
+                         "concurrency_modifier": lambda current: CONCURRENCY})
+'''
+
+
+class Worker:
+    """A worker process and its log; killed with its whole group at the end of the test."""
+
+    def __init__(self, process, log_path):
+        self.process, self.log_path = process, log_path
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+async def start_worker(tmp_path):
+    workers = []
+    source = tmp_path / "handler.py"
+    source.write_text(HANDLER)
+
+    async def start(platform: Platform, name: str = "worker-1", concurrency: int = 1, **extra) -> Worker:
+        log_path = tmp_path / f"{name}.log"
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1",
+                   **platform.worker_environ(name), "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+                   "RUNPOD_SKIP_GPU_CHECK": "true", "RUNPOD_PING_INTERVAL": "1000",
+                   "RUNPOD_LOG_LEVEL": "INFO", "TEST_CONCURRENCY": str(concurrency), **extra}
+        with open(log_path, "wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, str(source), env=environ, stdout=log, stderr=log, cwd=tmp_path,
+                start_new_session=True)
+        workers.append(Worker(process, log_path))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        await worker.process.wait()
+
+
+@pytest.fixture
+async def platform():
+    async with Platform(limits=Limits(execution_timeout=(1, 10**9), ttl=(1, 10**9))) as running:
+        yield running
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as session:
+        yield session
+
+
+@pytest.fixture
+async def client(platform):
+    async with openai.AsyncOpenAI(base_url=platform.openai_url, api_key="k", max_retries=0) as one:
+        yield one
+
+
+QUESTION = [{"role": "user", "content": "?"}]
+
+
+async def answer(session, method, url, **kwargs):
+    async with session.request(method, url, **kwargs) as response:
+        return response.status, await response.json()
+
+
+# ---------------------------------------------------------------- jobs through the SDK
+async def test_single_take_stream_and_aggregate(platform, start_worker):
+    worker = await start_worker(platform)
+    job = await (await platform.submit({"name": "a", "count": 4})).finished()
+    assert job.status == "COMPLETED", worker.log()
+    assert [c.output for c in job.chunks] == ["a0;", "a1;", "a2;", "a3;"] == job.output
+    assert job.chunks[0].time <= job.chunks[-1].time <= job.ended
+    assert job.worker_id == "worker-1"
+    await platform.wait_for(lambda: platform.posts["job-done"] == 1)
+    assert platform.posts["job-stream"] == 4
+    assert platform.posts["job-take-batch"] == 0
+    call = platform.calls_of("job-stream", job.id)[0]
+    assert (call.worker_id, call.status, call.size) == ("worker-1", 200, len(b'{"output": "a0;"}'))
+
+
+async def test_batch_take_hands_out_several_jobs_at_once(platform, start_worker):
+    jobs = [await platform.submit({"name": f"j{i}-", "count": 2}) for i in range(5)]
+    await start_worker(platform, concurrency=5)
+    for i, job in enumerate(jobs):
+        assert (await job.finished()).output == [f"j{i}-0;", f"j{i}-1;"]
+    assert platform.posts["job-take"] == 0
+    assert len({job.taken for job in jobs}) <= 5 and max(j.taken for j in jobs) - jobs[0].taken < 1
+    assert {job.attempts for job in jobs} == {1}
+
+
+async def test_two_workers_share_the_queue(platform, start_worker, tmp_path):
+    hanging = await platform.submit({"hang": str(tmp_path / "mark")})
+    await start_worker(platform, "worker-1")
+    await hanging.chunk()
+    await start_worker(platform, "worker-2")
+    job = await (await platform.submit({"name": "x", "count": 1})).finished()
+    assert (hanging.worker_id, job.worker_id) == ("worker-1", "worker-2")
+
+
+async def test_an_exception_fails_the_job_with_its_text(platform, start_worker):
+    await start_worker(platform)
+    job = await (await platform.submit({"fail": True})).finished()
+    assert job.status == "FAILED" and "no such luck" in job.error
+    assert job.text == "before"
+
+
+async def test_an_error_yielded_fails_the_job_verbatim(platform, start_worker):
+    await start_worker(platform)
+    text = json.dumps({"message": "nö", "code": 404})
+    job = await (await platform.submit({"error": text})).finished()
+    assert (job.status, job.error, job.chunks) == ("FAILED", text, [])
+
+
+async def test_cancel_reaches_the_handler(platform, start_worker, tmp_path):
+    mark = tmp_path / "mark"
+    await start_worker(platform)
+    job = await platform.submit({"hang": str(mark)})
+    await job.chunk()
+    await platform.cancel(job.id)
+    assert job.status == "CANCELLED"
+    # A worker that serves the next job has let go of the first.
+    after = await (await platform.submit({"count": 1})).finished()
+    assert after.status == "COMPLETED"
+    assert mark.read_text() == "cancelled"
+    assert job.output is None
+
+
+async def test_the_execution_timeout_stops_the_handler(platform, start_worker, tmp_path):
+    mark = tmp_path / "mark"
+    await start_worker(platform)
+    job = await platform.submit({"hang": str(mark)}, policy={"executionTimeout": 300})
+    await job.finished()
+    assert job.status == "TIMED_OUT" and "300 ms" in job.error
+    await (await platform.submit({"count": 1})).finished()
+    assert mark.read_text() == "cancelled"
+
+
+async def test_a_post_delay_holds_every_chunk_back(platform, start_worker):
+    platform.post_delay_ms = 50
+    await start_worker(platform)
+    job = await (await platform.submit({"count": 4})).finished()
+    gaps = [b.time - a.time for a, b in zip(job.chunks, job.chunks[1:], strict=False)]
+    assert len(gaps) == 3 and min(gaps) >= 0.045
+
+
+async def test_a_failed_post_is_retried_by_the_sdk(platform, start_worker):
+    platform.faults.fail("job-stream", 500)
+    platform.faults.fail("job-done", 502)
+    await start_worker(platform)
+    job = await (await platform.submit({"count": 2})).finished()
+    assert job.text == "0;1;" and job.output == ["0;", "1;"]
+    assert [c.status for c in platform.calls_of("job-stream", job.id)] == [500, 200, 200]
+    await platform.wait_for(lambda: platform.posts["job-done"] == 2)
+    assert [c.status for c in platform.calls_of("job-done", job.id)] == [502, 200]
+
+
+async def test_a_post_whose_answer_was_lost_arrives_twice(platform, start_worker):
+    platform.faults.fail("job-stream", 500, after=True)
+    await start_worker(platform)
+    job = await (await platform.submit({"count": 2})).finished()
+    assert job.text == "0;0;1;" and job.output == ["0;", "1;"]
+
+
+async def test_a_dropped_post_is_not_retried_and_the_aggregate_has_it_all(platform, start_worker):
+    platform.faults.drop("job-stream")
+    await start_worker(platform)
+    job = await (await platform.submit({"count": 3})).finished()
+    assert job.text == "1;2;" and job.output == ["0;", "1;", "2;"]
+    assert [c.status for c in platform.calls_of("job-stream", job.id)] == [0, 200, 200]
+
+
+async def test_a_refused_take_is_not_the_end_of_a_worker(platform, start_worker):
+    platform.faults.fail("job-take", 400)
+    await start_worker(platform)
+    await platform.wait_for(lambda: [c.status for c in platform.calls_of("job-take")] == [400])
+    assert (await (await platform.submit({"count": 1})).finished()).status == "COMPLETED"
+
+
+async def test_a_result_above_20_mb_is_refused_and_lost(platform, start_worker):
+    worker = await start_worker(platform)
+    job = await (await platform.submit({"big": 20 * 10**6})).finished()
+    assert (job.status, job.output) == ("COMPLETED", None)
+    await platform.wait_for(lambda: platform.posts["job-done"] == 1)
+    assert [c.status for c in platform.calls_of("job-done", job.id)] == [400]
+    after = await (await platform.submit({"count": 1})).finished()
+    assert after.status == "COMPLETED"
+    assert "Failed to return job results. | 400" in worker.log()
+
+
+async def test_pings_name_the_worker_and_its_jobs(platform, start_worker, tmp_path):
+    job = await platform.submit({"hang": str(tmp_path / "mark")})
+    worker = await start_worker(platform)
+    await platform.wait_for(lambda: platform.store.workers.get("worker-1")
+                            and platform.store.workers["worker-1"].jobs == (job.id,))
+    assert platform.store.workers["worker-1"].version.startswith("1.")
+    assert platform.lost(10) == []
+    worker.kill()
+    await worker.process.wait()
+    assert [lost.id for lost in platform.lost(0)] == [job.id]
+    platform.requeue(job.id)
+    await start_worker(platform, "worker-2")
+    await job.chunk()
+    assert (job.worker_id, job.attempts) == ("worker-2", 2)
+
+
+async def test_an_unfit_worker_reports_itself_and_exits(platform, start_worker):
+    worker = await start_worker(platform, TEST_UNFIT="1")
+    assert await worker.process.wait() == 1
+    assert platform.store.workers["worker-1"].unhealthy == "model_is_there: RuntimeError: model not loaded"
+    assert platform.store.health()["workers"]["unhealthy"] == 1
+
+
+async def test_a_stopped_worker_finishes_its_job_first(platform, start_worker):
+    platform.long_poll = 0.2
+    platform.post_delay_ms = 20
+    worker = await start_worker(platform)
+    job = await platform.submit({"count": 20})
+    await job.chunk()
+    worker.process.send_signal(signal.SIGTERM)
+    await job.finished()
+    assert job.status == "COMPLETED" and len(job.output) == 20
+    assert await worker.process.wait() == 0
+
+
+# ---------------------------------------------------------------- the clients' API
+async def test_run_status_stream(platform, start_worker, http):
+    await start_worker(platform)
+    status, submitted = await answer(http, "POST", f"{platform.url}/run", json={"input": {"count": 3}})
+    assert status == 200 and submitted["status"] == "IN_QUEUE" and submitted["id"].endswith("-u1")
+    await platform.job(submitted["id"]).finished()
+    status, seen = await answer(http, "GET", f"{platform.url}/status/{submitted['id']}")
+    assert status == 200 and seen["status"] == "COMPLETED" and seen["output"] == ["0;", "1;", "2;"]
+    assert seen["workerId"] == "worker-1" and seen["delayTime"] >= 0 and seen["executionTime"] >= 0
+    status, first = await answer(http, "GET", f"{platform.url}/stream/{submitted['id']}")
+    assert first == {"status": "COMPLETED", "stream": [{"output": "0;"}, {"output": "1;"}, {"output": "2;"}]}
+    status, second = await answer(http, "POST", f"{platform.url}/stream/{submitted['id']}")
+    assert second == {"status": "COMPLETED", "stream": []}
+
+
+async def test_runsync(platform, start_worker, http):
+    await start_worker(platform)
+    status, seen = await answer(http, "POST", f"{platform.url}/runsync", json={"input": {"count": 2}})
+    assert (status, seen["status"], seen["output"]) == (200, "COMPLETED", ["0;", "1;"])
+    assert seen["id"].startswith("sync-")
+    status, seen = await answer(http, "POST", f"{platform.url}/runsync", json={"input": {"error": "broken"}})
+    assert (status, seen["status"], seen["error"]) == (200, "FAILED", "broken")
+
+
+async def test_runsync_gives_up_waiting_and_the_job_goes_on(platform, http):
+    url = f"{platform.url}/runsync?wait=1000"
+    status, seen = await answer(http, "POST", url, json={"input": {"count": 1}})
+    assert (status, seen["status"]) == (200, "IN_QUEUE")
+    assert len(platform.store.queue) == 1
+
+
+async def test_cancel_health_and_purge_over_http(platform, http):
+    jobs = [await platform.submit({}) for _ in range(3)]
+    status, seen = await answer(http, "POST", f"{platform.url}/cancel/{jobs[0].id}")
+    assert (status, seen) == (200, {"id": jobs[0].id, "status": "CANCELLED"})
+    status, seen = await answer(http, "GET", f"{platform.url}/health")
+    assert seen["jobs"]["inQueue"] == 2
+    status, seen = await answer(http, "POST", f"{platform.url}/purge-queue")
+    assert (status, seen) == (200, {"removed": 2, "status": "completed"})
+
+
+@pytest.mark.parametrize("path, body, expected", [
+    ("/run", b"{", 400), ("/run", b"[]", 400), ("/run", b"{}", 400), ("/run", b'{"input": "text"}', 400),
+    ("/run", b'{"input": {}, "policy": {"ttl": 0}}', 400), ("/runsync?wait=999", b'{"input": {}}', 400),
+    ("/runsync?wait=300001", b'{"input": {}}', 400), ("/openai/v1/completions", b"no", 400),
+    ("/status/nope", b"", 404), ("/stream/nope", b"", 404), ("/cancel/nope", b"", 404), ("/nope", b"", 404)])
+async def test_what_clients_get_wrong(platform, http, path, body, expected):
+    status, seen = await answer(http, "POST", platform.url + path, data=body)
+    assert status == expected and isinstance(seen["error"], str)
+    assert not platform.store.jobs
+
+
+@pytest.mark.parametrize("path, limit", [("/run", 10 * 10**6), ("/runsync", 20 * 10**6)])
+async def test_a_body_above_its_limit_is_refused(platform, http, path, limit):
+    body = b'{"input": {"text": "' + b"x" * limit + b'"}}'
+    status, seen = await answer(http, "POST", platform.url + path, data=body)
+    assert status == 413 and str(limit) in seen["error"]
+    assert not platform.store.jobs
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "k"}, {"Authorization": "k"},
+                                     {"Authorization": "Bearer "}, {"Authorization": "Basic k"}])
+async def test_a_client_without_a_bearer_key_is_refused(platform, headers):
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for method, path in (("GET", "/health"), ("POST", "/run"), ("GET", "/openai/v1/models")):
+            status, seen = await answer(session, method, platform.url + path, json={"input": {}})
+            assert status == 401 and "Bearer" in seen["error"]
+    assert not platform.store.jobs
+
+
+async def test_keys_and_rates_can_be_switched():
+    async with Platform(auth=False, rate_limits=True) as open_one, aiohttp.ClientSession() as session:
+        statuses = [(await answer(session, "POST", f"{open_one.url}/purge-queue"))[0] for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+async def test_a_job_past_its_time_to_live_is_gone(platform, http):
+    job = await platform.submit({}, policy={"ttl": 50})
+    await job.finished()
+    assert job.status == "TIMED_OUT"
+    status, _ = await answer(http, "GET", f"{platform.url}/status/{job.id}")
+    assert status == 404
+    with pytest.raises(Refused):
+        platform.job(job.id)
+
+
+async def test_the_default_policy_is_the_platforms(http):
+    async with Platform(policy=Policy(execution_timeout=7000, ttl=70_000)) as one:
+        await answer(http, "POST", f"{one.url}/run", json={"input": {}, "policy": {"ttl": 20_000}})
+        assert [job.policy for job in one.store.jobs.values()] == [Policy(7000, 20_000)]
+
+
+# ---------------------------------------------------------------- the OpenAI route
+async def test_openai_whole_answer(platform, start_worker, client):
+    await start_worker(platform)
+    got = await client.chat.completions.create(model="m", messages=QUESTION)
+    assert got.choices[0].message.content == "Paris."
+    job = next(iter(platform.store.jobs.values()))
+    assert job.input["openai_route"] == "/v1/chat/completions"
+    assert job.input["openai_input"] == {"model": "m", "messages": QUESTION}
+
+
+async def test_openai_stream(platform, start_worker, client):
+    await start_worker(platform)
+    stream = await client.chat.completions.create(model="m", messages=QUESTION, stream=True)
+    assert [event.choices[0].delta.content async for event in stream] == ["Pa", "ris", ". é🦜"]
+
+
+async def test_openai_stream_arrives_while_the_job_runs(platform, start_worker, http, tmp_path):
+    await start_worker(platform)
+    body = {"stream": True, "metadata": {"hang": str(tmp_path / "mark")}}
+    async with http.post(f"{platform.openai_url}/chat/completions", json=body) as response:
+        assert response.status == 200 and response.content_type == "text/event-stream"
+        assert await response.content.readany() == b"started"
+        job = next(iter(platform.store.jobs.values()))
+        assert job.status == "IN_PROGRESS"
+    await platform.job(job.id).finished()
+    assert job.status == "CANCELLED", "a client that goes away cancels its job"
+    await (await platform.submit({"count": 1})).finished()
+    assert (tmp_path / "mark").read_text() == "cancelled"
+
+
+@pytest.mark.parametrize("shape, seen", [("empty", {}), ("null", None), ("absent", "absent")])
+async def test_openai_get(start_worker, http, shape, seen):
+    async with Platform(get_input=shape) as platform:
+        await start_worker(platform)
+        status, got = await answer(http, "GET", f"{platform.openai_url}/models")
+        assert status == 200 and got["data"][0]["id"] == "m" and got["seen"] == seen
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_openai_failure_before_output_is_a_500_with_the_error(platform, start_worker, client, stream):
+    await start_worker(platform)
+    with pytest.raises(openai.InternalServerError) as raised:
+        await client.chat.completions.create(model="m", messages=QUESTION, stream=stream,
+                                             metadata={"error": '{"code": 404}'})
+    assert raised.value.status_code == 500
+    body = raised.value.response.json()
+    assert body["status"] == "FAILED" and json.loads(body["error"]) == {"code": 404}
+
+
+async def test_openai_failure_inside_a_stream_cuts_the_connection(platform, start_worker, http):
+    await start_worker(platform)
+    async with http.post(f"{platform.openai_url}/chat/completions",
+                         json={"stream": True, "metadata": {"fail": True}}) as response:
+        assert response.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+
+
+# ---------------------------------------------------------------- the program
+async def test_the_program_prints_what_a_worker_needs_and_serves(tmp_path, http, start_worker):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "local.runpod_platform", "--port", "0", "--endpoint-id", "demo",
+        stdout=asyncio.subprocess.PIPE, start_new_session=True)
+    try:
+        printed = {}
+        while "RUNPOD_PING_INTERVAL" not in printed:
+            line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+            assert line, "the program ended"
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").strip().partition("=")
+                printed[name] = value.strip("'")
+            elif line.startswith("platform:"):
+                url = line.split()[1]
+        assert url.endswith("/v2/demo") and printed["RUNPOD_ENDPOINT_ID"] == "demo"
+
+        class Printed:
+            worker_environ = staticmethod(lambda name: printed)
+        await start_worker(Printed)
+        status, seen = await answer(http, "POST", f"{url}/runsync", json={"input": {"count": 1}})
+        assert (status, seen["output"]) == (200, ["0;"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0

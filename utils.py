@@ -1,0 +1,83 @@
+"""What several rooms share: the worker's log, redaction of secrets, and the one error shape.
+
+Pure standard library, so that the worker can log its first line before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+MASK = "***"
+_MIN_SECRET = 4  # masking every "a" of a one-letter key would make the log unreadable and hide nothing
+
+_state = {"level": LEVELS["info"], "secrets": ()}
+_lock = threading.Lock()
+
+
+def set_log_level(level: str) -> None:
+    """Lines below `level` ("debug", "info", "warn", "error") are dropped from now on."""
+    _state["level"] = LEVELS[level]
+
+
+def hide(secrets) -> None:
+    """From now on every log line, and every `redact`, shows these strings as ***."""
+    known = {s for s in secrets if s and len(s) >= _MIN_SECRET}
+    # Longest first: a secret that contains another must not leave its tail behind.
+    _state["secrets"] = tuple(sorted(known | set(_state["secrets"]), key=len, reverse=True))
+
+
+def redact(text: str) -> str:
+    """`text` with every known secret replaced by ***."""
+    for secret in _state["secrets"]:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def log(message: str, level: str = "info", job_id: str | None = None) -> None:
+    """One line on stdout, in the form the RunPod console parses (JSON) on the platform, plain elsewhere.
+
+    The JSON form is that of the SDK's own logger (runpod/serverless/modules/rp_logger.py): requestId,
+    message, level. Secrets are masked. Safe from any thread.
+    """
+    if LEVELS[level] < _state["level"]:
+        return
+    message = redact(message)
+    if os.environ.get("RUNPOD_ENDPOINT_ID"):
+        line = json.dumps({"requestId": job_id, "message": message, "level": level.upper()})
+    else:
+        line = f"{level.upper():<6}| {job_id + ' | ' if job_id else ''}{message}"
+    emit(line)
+
+
+def emit(line: str) -> None:
+    """Write one finished line to stdout; lines of several threads never interleave."""
+    with _lock:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+class JobError(Exception):
+    """A job that fails, in the one shape that every failure of this worker has.
+
+    Fields as in OpenAI's error object: `message` (str), `type` (str), `param` (the offending field, or
+    None) and `code` (int, the HTTP status a direct caller of the engine would have seen).
+    """
+
+    def __init__(self, message: str, *, type: str = "invalid_request_error", param: str | None = None,
+                 code: int = 400):
+        super().__init__(message)
+        self.message, self.type, self.param, self.code = message, type, param, code
+
+    def to_json(self, job_id: str | None) -> str:
+        """The JSON text that fails the job: message, type, param, code and the job's id.
+
+        A string on purpose: the SDK applies `str()` to the value under "error" (rp_job.handle_job), which
+        would turn an object into a Python repr that no client can parse.
+        """
+        return json.dumps({"message": redact(self.message), "type": self.type, "param": self.param,
+                           "code": self.code, "job_id": job_id}, ensure_ascii=False)

@@ -1,0 +1,109 @@
+"""The worker's own settings: one table, from which they are read, checked and documented. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from flag_values import Problem, nearest
+
+
+class Setting(NamedTuple):
+    name: str
+    type: str                       # "str", "int", "float" (seconds), "words" (as a shell), "paths" or "choice"
+    default: Any
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+WORKER_SETTINGS = (
+    Setting("MODEL_NAME", "str", None, "The newer name of `MODEL_PATH`: a Hugging Face repository or a folder."),
+    Setting("MODEL_REVISION", "str", None, "The newer name of `REVISION`: a branch, a tag or a commit."),
+    Setting("MAX_CONCURRENCY", "int", None, "Jobs that one worker runs at once; unset, it follows what the server "
+            "says it can run.", low=1),
+    Setting("REQUEST_TIMEOUT", "float", 3600.0, "Seconds that a request without streaming may take; 0 means no "
+            "limit.", low=0),
+    Setting("ENGINE_IDLE_TIMEOUT", "float", 600.0, "Seconds of silence inside a running stream before the job "
+            "fails.", low=1),
+    Setting("DRAIN_TIMEOUT", "float", 30.0, "Seconds that running jobs may take to finish when the worker is told "
+            "to stop.", low=0),
+    Setting("STREAM_CHUNK_KIB", "int", 512, "The largest chunk of a stream, in KiB; the platform takes 1 MB.",
+            low=1, high=1000),
+    Setting("ALLOWED_ROUTES", "paths", (), "Engine routes to open beside the usual ones, separated by spaces or "
+            "commas."),
+    Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",
+            choices=("debug", "info", "warn", "error")),
+    Setting("SGLANG_PORT", "int", 30000, "The server's port on 127.0.0.1.", low=1, high=65535),
+    Setting("SGLANG_STARTUP_TIMEOUT", "float", 1200.0, "Seconds the server may take to become ready.", low=1),
+    Setting("SGLANG_CONFIG_FILE", "str", None, "A YAML file of server options, passed as `--config`."),
+    Setting("SGLANG_EXTRA_ARGS", "words", (), "Server arguments, passed last and as they are, split like a shell "
+            "command line."),
+    Setting("SGLANG_LAUNCH_COMMAND", "words", (), "The command that starts the server, in place of "
+            "`python -m sglang.launch_server`."),
+)
+
+
+def worker_values(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """({name: value} of every setting, problems); blank means unset, and a wrong value counts as the default."""
+    values, problems = {}, []
+    for setting in WORKER_SETTINGS:
+        text = environ.get(setting.name, "").strip()
+        values[setting.name] = setting.default
+        if not text:
+            continue
+        try:
+            values[setting.name] = _read(setting, text)
+        except ValueError as error:
+            # Arguments may hold a key anywhere, and cannot be taken apart here.
+            problems.append(Problem(setting.name, "" if setting.type == "words" else text, str(error)))
+    return values, problems
+
+
+def _read(setting: Setting, text: str) -> Any:
+    if setting.type == "words":
+        try:
+            return shlex.split(text)
+        except ValueError as error:
+            raise ValueError(f"cannot be split like a shell command line: {error}") from None
+    if setting.type == "paths":
+        paths = tuple(text.replace(",", " ").split())
+        wrong = next((path for path in paths if not re.fullmatch(r"(/[\w.:-]+)+", path)), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong!r} is no path: each begins with / and has no query")
+        return paths
+    if setting.type == "choice":
+        if text.lower() not in setting.choices:
+            raise ValueError(f"must be one of {', '.join(setting.choices)}{nearest(text, setting.choices)}")
+        return text.lower()
+    if setting.name == "SGLANG_CONFIG_FILE" and not text.lower().endswith((".yaml", ".yml")):
+        # ConfigArgumentMerger (srt/utils/server_args_config_parser.py) takes no other.
+        raise ValueError("must be a .yaml or .yml file")
+    if setting.type == "str":
+        return text
+    return _number(setting, text)
+
+
+def bounds(setting: Setting) -> str:
+    """' from 1 to 9', ' of at least 1', or '' for a setting without limits."""
+    if setting.high is not None:
+        return f" from {setting.low:g} to {setting.high:g}"
+    return f" of at least {setting.low:g}" if setting.low is not None else ""
+
+
+def _number(setting: Setting, text: str) -> int | float:
+    kind = "a whole number" if setting.type == "int" else "a number"
+    wrong = ValueError(f"must be {kind}{bounds(setting)}")
+    try:
+        value = int(text) if setting.type == "int" else float(text)
+    except ValueError:
+        raise wrong from None
+    low = -math.inf if setting.low is None else setting.low
+    high = math.inf if setting.high is None else setting.high
+    if not low <= value <= high or not math.isfinite(value):
+        raise wrong
+    return value
