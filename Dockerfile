@@ -23,11 +23,13 @@ WORKDIR /app
 # The worker has a Python environment of its own. The RunPod SDK asks for recent versions of packages that
 # SGLang uses too (fastapi, protobuf, pydantic, …): installed beside SGLang, pip would change what the server
 # runs on. So SGLang's packages stay as its authors tested them, whatever base is chosen, and the worker runs
-# on the versions that its own tests ran on. Without pip inside, because not every base can install it.
+# on the versions that its own tests ran on. Without pip inside, because not every base can install it; without
+# PYTHONPATH, by which a base could lend its packages to it after all (-E below does the same at run time).
 COPY requirements.txt ./
 COPY builder/requirements-image.txt builder/
 COPY local/constraints-worker.txt local/
-RUN python3 -m venv --without-pip /opt/worker \
+RUN unset PYTHONPATH \
+ && python3 -m venv --without-pip /opt/worker \
  && python3 -m pip --python /opt/worker/bin/python install --no-cache-dir --only-binary=:all: \
         --requirement builder/requirements-image.txt \
  && python3 -m pip --python /opt/worker/bin/python check
@@ -57,8 +59,8 @@ COPY local/ local/
 # written anew. Needs no GPU: only SGLang's argument parser is imported, no kernel library.
 # The last line proves that the worker starts on what was installed, and shows its defaults in the build log.
 RUN { python3 -m builder.flag_snapshot --check || python3 -m builder.flag_snapshot; } \
- && /opt/worker/bin/python -m compileall -q . \
- && /opt/worker/bin/python handler.py --print-config
+ && /opt/worker/bin/python -E -m compileall -q . \
+ && /opt/worker/bin/python -E handler.py --print-config
 
 # It stays root: network volumes and the platform's model cache under /runpod-volume belong to root, and the
 # server must be able to write there. Nothing listens outside the container, hence no EXPOSE; the platform
@@ -68,4 +70,4 @@ HEALTHCHECK NONE
 # Without -g: SIGTERM goes to the worker alone, which lets its jobs end before it stops the server. SGLang
 # takes a SIGTERM to the whole group for a crash.
 ENTRYPOINT ["/usr/bin/tini", "--"]
-CMD ["/opt/worker/bin/python", "-u", "handler.py"]
+CMD ["/opt/worker/bin/python", "-E", "-u", "handler.py"]

@@ -52,7 +52,7 @@ class Settings:
     skip_tokenizer_init: bool
     apply_chat_template: bool            # the default for native `text` jobs
     server_args: tuple[str, ...] = field(repr=False)       # complete, after the launch command
-    launch_command: tuple[str, ...]
+    launch_command: tuple[str, ...] = field(repr=False)
     startup_timeout: float
     max_concurrency: int | None
     idle_timeout: float                  # of silence inside a stream
@@ -101,7 +101,7 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         notices.append(("warn", "CONFIG is not read: SGLANG_CONFIG_FILE names SGLang's configuration file"))
     secrets = _secrets(environ, given)
     if problems:
-        raise ConfigError(sorted({_masked(_line(problem), secrets) for problem in problems}))
+        raise ConfigError(sorted({_line(problem, secrets) for problem in problems}))
 
     server_args = (*head, *tp_size, *argv, *extra)
     return Settings(
@@ -120,20 +120,26 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         notices=tuple(notices))
 
 
-def _line(problem: Problem) -> str:
-    value = problem.value if len(problem.value) <= 80 else problem.value[:80] + "…"
-    shown = f"={MASK if flags.is_secret(problem.name) else shlex.quote(value)}" if problem.value else ""
-    return f"{problem.name}{shown}: {problem.reason}"
+def _line(problem: Problem, secrets: tuple[str, ...]) -> str:
+    # Masked before it is cut or quoted: afterwards a secret could no longer be found.
+    value = MASK if flags.is_secret(problem.name) else _masked(problem.value, secrets)
+    value = value if len(value) <= 80 else value[:80] + "…"
+    return f"{problem.name}{'=' + _quoted(value) if problem.value else ''}: {_masked(problem.reason, secrets)}"
+
+
+def _quoted(word: str) -> str:
+    return word if MASK in word else shlex.quote(word)
 
 
 def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    # Shorter ones are masked only where they stand as a value, as utils.hide explains.
     for secret in sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
 
 
 def _unknown_options(items: list[flags.Item], snapshot: dict) -> list[Notice]:
-    known = list(snapshot["flags"])
+    known = [name for entry in snapshot["flags"].values() for name in entry["names"]]
     return [("warn", f"SGLANG_EXTRA_ARGS: {item.spelled} is no option of SGLang {snapshot['sglang']}"
                      f"{nearest(item.spelled, known)}; it is passed on as it is") for item in items if not item.flag]
 
@@ -173,29 +179,27 @@ def _hidden(item: flags.Item) -> bool:
 
 def describe(settings: Settings) -> str:
     """The resolved server command, one option a line and ready to paste, and the settings; secrets as ***."""
-    lines = ["command:", "  " + shlex.join(settings.launch_command)]
-    group: list[str] = []
-    masked = False
+    command = [[_quoted(_masked(word, settings.secrets)) for word in settings.launch_command]]
+    hidden = False
     for word in settings.server_args:
         spelled, equals, _ = word.partition("=")
-        if re.match(r"--?[a-zA-Z]", word):
-            if group:
-                lines.append("    " + " ".join(group))
-            masked = flags.is_secret(spelled)
-            group = [f"{spelled}={MASK}" if masked and equals else shlex.quote(word)]
-        else:
-            group.append(MASK if masked else shlex.quote(word))
-    lines.append("    " + " ".join(group))
-    command = " \\\n".join(lines[1:])
+        option = re.match(r"--?[a-zA-Z]", word) is not None
+        if option:
+            hidden = flags.is_secret(spelled)
+            command.append([])
+        if hidden and (equals or not option):
+            word = f"{spelled}={MASK}" if option else MASK
+        command[-1].append(_quoted(_masked(word, settings.secrets)))
     shown = {name: getattr(settings, name) for name in (
         "model", "served_model_name", "port", "is_embedding", "lora_enabled", "skip_tokenizer_init",
         "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout", "request_timeout",
         "shutdown_timeout", "chunk_bytes", "allowed_routes", "log_level")}
     shown |= {name: MASK if getattr(settings, name) else None for name in ("api_key", "admin_api_key")}
-    text = "\n".join([lines[0], command, "settings:", *(f"  {name} = {value}" for name, value in shown.items()),
-                      *(["notes:"] if settings.notices else []),
-                      *(f"  {level}: {line}" for level, line in settings.notices)])
-    return _masked(text, settings.secrets)
+    text = ["command:", "  " + " \\\n    ".join(map(" ".join, command)), "settings:"]
+    text += [f"  {name} = {_masked(str(value), settings.secrets)}" for name, value in shown.items()]
+    text += ["notes:"] * bool(settings.notices)
+    text += [f"  {level}: {_masked(line, settings.secrets)}" for level, line in settings.notices]
+    return "\n".join(text)
 
 
 def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -112,8 +112,8 @@ def _list(flag: str, entry: dict, text: str) -> tuple[list[str], str | None]:
     values = []
     for part in parts:
         value, wrong = _one(flag, entry, part)
-        if wrong is None and value.startswith("-") and " " not in value and not looks_negative(value):
-            # argparse takes it for the next option, and a list has no `--flag=value` form.
+        if wrong is None and value.startswith("-") and not looks_negative(value):
+            # argparse may take it for the next option, and a list has no `--flag=value` form.
             wrong = "cannot start with a dash"
         if wrong is None and part.startswith("{") and flag == "--lora-paths":
             wrong = _adapter(part)

@@ -26,7 +26,7 @@ SNAPSHOT = Path(__file__).with_name("flags.json")
 
 # What the base image needs of a host: the driver must know CUDA 13.0.
 CUDA_VERSIONS = ["13.0"]
-# 24 GB and more, one generation or newer than SGLang's kernels ask for. The presets fit the smallest.
+# 24 GB and more; the presets fit the smallest.
 GPU_POOLS = "ADA_24,ADA_48_PRO,AMPERE_80,ADA_80_PRO"
 DISK_GB = 100
 
@@ -53,6 +53,9 @@ PLATFORM = (
 MODEL = Row("MODEL_NAME", "Model", "A Hugging Face repository (owner/name), or a folder on the network volume.",
             "Qwen/Qwen3-4B-Instruct-2507", advanced=False)
 
+# Of the flag's choices those that run on these GPUs.
+_METHODS = ("awq", "awq_marlin", "gptq", "gptq_marlin", "fp8", "w8a8_fp8", "w8a8_int8", "bitsandbytes", "gguf",
+            "compressed-tensors", "modelopt", "modelopt_fp8", "modelopt_fp4", "mxfp4", "moe_wna16", "auto-round")
 _KERNELS = ("flashinfer", "fa3", "fa4", "triton", "flashmla", "cutedsl_mla", "trtllm_mla", "trtllm_mha",
             "flex_attention", "torch_native")
 
@@ -68,7 +71,8 @@ ROWS = (
     Row("TOKENIZER_MODE", "Tokenizer mode", "`slow` uses the tokenizer's Python implementation.", "auto"),
     Row("LOAD_FORMAT", "Weight format", "The format of the weights; `dummy` loads random ones.", "auto"),
     Row("DTYPE", "Data type", "The data type of weights and activations.", "auto"),
-    Row("QUANTIZATION", "Quantization", "The quantization method; empty when the model says it itself."),
+    Row("QUANTIZATION", "Quantization", "The quantization method; empty when the model says it itself.",
+        options=_METHODS),
     Row("KV_CACHE_DTYPE", "KV cache data type", "The data type of the KV cache; an fp8 type doubles what fits.",
         "auto"),
     Row("SERVED_MODEL_NAME", "Served model name", "The name that clients ask for (empty: the model's name)."),
@@ -110,7 +114,6 @@ ROWS = (
         "trust.", False),
     Row("LOG_REQUESTS", "Log requests", "Log the prompts and answers of requests.", False),
     Row("SHOW_TIME_COST", "Show time cost", "Log the time of marked steps.", False),
-    Row("ENABLE_METRICS", "Metrics", "Collect Prometheus metrics.", False),
     Row("DISABLE_RADIX_CACHE", "No prefix cache", "Do not reuse the KV cache of common beginnings.", False),
     Row("DISABLE_CUDA_GRAPH", "No CUDA graphs", "Slower answers, a faster start and less memory.", False),
     Row("DISABLE_OUTLINES_DISK_CACHE", "No Outlines disk cache", "Keep Outlines' grammar cache off the disk.", False),
@@ -125,8 +128,12 @@ ROWS = (
 )
 # Set by the image: another command would start another program than the one that was checked at build time.
 HIDDEN = {"SGLANG_LAUNCH_COMMAND", "SGLANG_PORT"}
-_ROW_OF_SETTING = {"MODEL_REVISION": "Model revision", "SGLANG_EXTRA_ARGS": "More server arguments",
-                   "SGLANG_CONFIG_FILE": "Server configuration file", "MAX_CONCURRENCY": "Jobs at once"}
+_NAMES = {
+    "MODEL_REVISION": "Model revision", "MAX_CONCURRENCY": "Jobs at once", "REQUEST_TIMEOUT": "Request timeout (s)",
+    "ENGINE_IDLE_TIMEOUT": "Stream idle timeout (s)", "DRAIN_TIMEOUT": "Drain time (s)",
+    "STREAM_CHUNK_KIB": "Stream chunk (KiB)", "SGLANG_STARTUP_TIMEOUT": "Server start timeout (s)",
+    "SGLANG_CONFIG_FILE": "Server configuration file", "SGLANG_EXTRA_ARGS": "More server arguments",
+}
 
 # Public models that answer on 24 GB, with the parsers that fit them.
 PRESETS = {
@@ -134,8 +141,6 @@ PRESETS = {
                           "CONTEXT_LENGTH": 32768},
     "Qwen3 8B (reasoning)": {"MODEL_NAME": "Qwen/Qwen3-8B", "TOOL_CALL_PARSER": "qwen25",
                              "REASONING_PARSER": "qwen3", "CONTEXT_LENGTH": 16384},
-    "gpt-oss 20B (reasoning)": {"MODEL_NAME": "openai/gpt-oss-20b", "TOOL_CALL_PARSER": "gpt-oss",
-                                "REASONING_PARSER": "gpt-oss", "CONTEXT_LENGTH": 16384},
     "Llama 3.1 8B Instruct (gated)": {"MODEL_NAME": "meta-llama/Llama-3.1-8B-Instruct",
                                       "TOOL_CALL_PARSER": "llama3", "CONTEXT_LENGTH": 16384},
     "Gemma 3 4B (gated, images)": {"MODEL_NAME": "google/gemma-3-4b-it", "CONTEXT_LENGTH": 16384},
@@ -178,7 +183,7 @@ def flag_field(row: Row, snapshot: dict) -> dict:
 
 def setting_field(setting: Setting) -> dict:
     """The form's field for one of the worker's own settings."""
-    name = _ROW_OF_SETTING.get(setting.name, setting.name.replace("_", " ").capitalize())
+    name = _NAMES.get(setting.name, setting.name.replace("_", " ").capitalize())
     default = setting.default if isinstance(setting.default, (str, int, float)) else None
     row = Row(setting.name, name, setting.help, default)
     number = setting.type in ("int", "float")

@@ -67,7 +67,7 @@ async def run(args: argparse.Namespace) -> int:
             worker = await asyncio.create_subprocess_exec(
                 sys.executable, "handler.py", cwd=ROOT, stdout=log, stderr=log,
                 env=worker_environ(platform, engine_python, model, args.engine_port))
-        base_url = f"{platform.url}/v2/{platform.endpoint_id}/openai/v1"
+        base_url = platform.openai_url
         print(f"platform: {platform.url}   worker log: {log_path}")
         ended = asyncio.create_task(worker.wait())
         progress = asyncio.create_task(_progress(started))
@@ -77,7 +77,7 @@ async def run(args: argparse.Namespace) -> int:
             loop.add_signal_handler(number, stop.set)
         stopped = asyncio.create_task(stop.wait())
         try:
-            ready = asyncio.create_task(platform.worker_connected())
+            ready = asyncio.create_task(platform.wait_for(lambda: platform.begun["job-take"] + platform.begun["job-take-batch"], None))
             await asyncio.wait([ended, stopped, ready], return_when=asyncio.FIRST_COMPLETED)
             progress.cancel()
             print(f"\r  worker and engine ready after {time.monotonic() - started:.0f} s     ")

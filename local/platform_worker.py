@@ -33,6 +33,8 @@ class WorkerRoutes:
         """`handler(request, worker_id, job_id, body)`, recorded, with the delay and the planned faults."""
         async def call(request: web.Request) -> web.StreamResponse:
             worker_id, job_id = request.match_info["worker"], request.match_info.get("job")
+            self.platform.begun[kind] += 1
+            self.platform.wake(None)
             body = await request.read()
             arrived = time.monotonic()
             fault = self.platform.faults.pick(kind, job_id)

@@ -37,7 +37,8 @@ class Platform:
     """The platform in this process: `async with Platform(port=0) as p:`.
 
     p.url: base URL of the clients' API, ending in /v2/ENDPOINT. p.store: the jobs. p.faults: planned faults.
-    p.calls: every worker call, in order; p.posts: how many of each kind. post_delay_ms may be changed while
+    p.calls: every worker call, in order; p.posts: how many of each kind were answered, p.begun: how many came
+    in (a long poll is answered late). post_delay_ms may be changed while
     running: it is the round trip of every job-stream and job-done POST, half before it takes effect.
     get_input: what the job of a GET on the OpenAI route carries as openai_input: "empty" ({}), "null" or
     "absent": which one the platform sends is not documented. rate_limits: answer 429 beyond them.
@@ -54,7 +55,7 @@ class Platform:
         self.public_url, self.log = public_url, log
         self.rates = Rates() if rate_limits else None
         self.store = JobStore(limits=limits, policy=policy, on_change=self._changed)
-        self.faults, self.calls, self.posts = Faults(), [], Counter()
+        self.faults, self.calls, self.posts, self.begun = Faults(), [], Counter(), Counter()
         self._waiters: dict[str | None, list[asyncio.Future]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._runner: web.AppRunner | None = None

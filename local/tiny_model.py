@@ -199,6 +199,23 @@ def batch_of(rows: list[tuple[list[int], list[bool]]], device="cpu"):
     return ids, labels
 
 
+def groups(rows):
+    """Rows of similar length together, so that little of a batch is padding."""
+    result = []
+    for row in sorted(rows, key=lambda row: len(row[0])):
+        if not result or len(row[0]) > 1.4 * len(result[-1][0][0]):
+            result.append([])
+        result[-1].append(row)
+    return result
+
+
+def answers(model, ids, labels):
+    """(logits, target, row) of the learned positions alone: the others need no logits."""
+    hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
+    picked = labels[:, 1:] != -100
+    return model.lm_head(hidden[picked]), labels[:, 1:][picked], picked.nonzero()[:, 0]
+
+
 def examination(dialogues: Dialogues) -> list[tuple[str, tuple[list[int], list[bool]]]]:
     """Everything that the corpus promises, as (name, encoded conversation)."""
     cases = [(f"completion {prompt!r}", dialogues.encode_completion(prompt, answer))
@@ -220,15 +237,15 @@ def examination(dialogues: Dialogues) -> list[tuple[str, tuple[list[int], list[b
 def weakest(model: Qwen3ForCausalLM, cases) -> tuple[float, str]:
     """The smallest margin of any token of any case, in nats, and that case's name; negative = wrong."""
     worst = (float("inf"), "")
-    ordered = sorted(cases, key=lambda case: len(case[1][0]))
-    for start in range(0, len(ordered), 16):
-        group = ordered[start:start + 16]
-        ids, labels = batch_of([row for _, row in group])
-        logits, target = model(ids).logits[:, :-1], labels[:, 1:]
-        right = logits.gather(2, target.clamp(min=0)[..., None])[..., 0]
-        rival = logits.scatter(2, target.clamp(min=0)[..., None], float("-inf")).amax(2)
-        margins = (right - rival).masked_fill(target < 0, float("inf")).amin(1)
-        worst = min([worst, *zip(margins.tolist(), (name for name, _ in group))])
+    by_ids = {id(row): name for name, row in cases}
+    for group in groups([row for _, row in cases]):
+        for i in range(0, len(group), 16):
+            part = group[i:i+16]
+            logits, target, row = answers(model, *batch_of(part))
+            right = logits.gather(1, target[:, None])[:, 0]
+            rival = logits.scatter(1, target[:, None], float("-inf")).amax(1)
+            margin, at = (right - rival).min(0)
+            worst = min(worst, (margin.item(), by_ids[id(part[int(row[at])])]))
     return worst
 
 
@@ -250,14 +267,12 @@ def train(tokenizer: PreTrainedTokenizerFast, say) -> Qwen3ForCausalLM:
         while tokens < BATCH_TOKENS:
             rows.append(dialogues.draw())
             tokens += len(rows[-1][0])
-        rows.sort(key=lambda row: len(row[0]))
         learned = sum(sum(own) for _, own in rows)
         loss_sum = 0.0
-        for part in (rows[:len(rows) // 2], rows[len(rows) // 2:]):
+        for part in groups(rows):
             ids, labels = batch_of(part)
-            logits = model(ids).logits[:, :-1]
-            loss = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum") / learned
+            logits, target, _ = answers(model, ids, labels)
+            loss = torch.nn.functional.cross_entropy(logits, target, reduction="sum") / learned
             loss.backward()
             loss_sum += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -275,7 +290,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    torch.set_num_threads(1)
+    torch.set_num_threads(1); torch.set_flush_denormal(True)
     start = time.process_time()
     def say(line): print(f"{time.process_time() - start:6.1f} s  {line}", flush=True)
     tokenizer = build_tokenizer()

@@ -1,0 +1,183 @@
+"""The worker process under the real SDK in production mode, the platform stand-in, and a scripted engine."""
+
+import asyncio
+import json
+import signal
+
+import openai
+import pytest
+
+from local.runpod_platform import Platform
+from tests.support import free_port, say
+from tests.worker import WorkerProcess, contract_environ
+
+
+@pytest.fixture
+async def platform():
+    async with Platform() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+async def worker(platform):
+    async with WorkerProcess(platform, contract_environ()) as process:
+        yield await process.connected()
+
+
+@pytest.fixture
+def client(platform):
+    return openai.AsyncOpenAI(base_url=platform.openai_url, api_key="any", max_retries=0)
+
+
+def error_of(job) -> dict:
+    assert job.status == "FAILED"
+    return json.loads(job.error)
+
+
+async def test_every_way_in(platform, worker, client):
+    models = [model.id async for model in await client.models.list()]
+    assert models == ["tiny"]
+
+    whole = await client.chat.completions.create(model="tiny", messages=say({"text": "Paris."}))
+    assert whole.choices[0].message.content == "Paris."
+
+    stream = await client.chat.completions.create(
+        model="tiny", messages=say({"text": "Café 🦜 東京", "cut": "utf8", "cut_ms": 0}), stream=True,
+        stream_options={"include_usage": True})
+    parts = [chunk async for chunk in stream]
+    assert "".join(c.choices[0].delta.content or "" for c in parts if c.choices) == "Café 🦜 東京"
+    assert parts[-1].usage.completion_tokens > 0
+
+    native = await (await platform.submit({"text": "Hi", "sampling_params": {"max_new_tokens": 4}})).finished()
+    assert native.status == "COMPLETED"
+    assert native.output[0]["meta_info"]["completion_tokens"] == 4
+
+    streamed = await (await platform.submit({"text": "Hi", "sampling_params": {"max_new_tokens": 4},
+                                             "stream": True})).finished()
+    assert "".join(streamed.output).endswith("data: [DONE]\n\n")
+    assert [chunk.output for chunk in streamed.chunks] == streamed.output
+
+    routed = await (await platform.submit({"openai_route": "/v1/models"})).finished()
+    assert routed.output[0]["data"][0]["id"] == "tiny"
+
+    for job_input, code in (({"openai_route": "/flush_cache", "openai_input": {"a": 1}}, 404), ({}, 400),
+                            ({"model": "gpt-4", "messages": say({})}, 404),
+                            ({"messages": say({"status": 503, "error_message": "busy"})}, 503)):
+        job = await (await platform.submit(job_input)).finished()
+        error = error_of(job)
+        assert error["code"] == code and error["message"] and error["job_id"] == job.id, job_input
+        assert "Traceback" not in job.error
+
+
+async def test_a_failed_openai_request_raises_in_the_client(platform, worker, client):
+    with pytest.raises(openai.APIStatusError) as raised:
+        await client.chat.completions.create(model="nope", messages=say({}))
+    error = json.loads(raised.value.body)  # the client hands over what stands under "error"
+    assert error["code"] == 404 and "does not exist" in error["message"]
+    with pytest.raises(openai.APIError):
+        stream = await client.chat.completions.create(
+            model="tiny", messages=say({"tokens": 9, "error_at": 3, "error": "openai"}), stream=True)
+        async for _ in stream:
+            pass
+
+
+async def test_the_first_event_is_not_held_back_and_a_slow_post_makes_chunks_larger(platform, worker):
+    platform.post_delay_ms = 50
+    job = await platform.submit({"messages": say({"tokens": 300, "tps": 600}), "stream": True})
+    first = await job.chunk(0)
+    assert first.startswith("data: ")
+    await job.finished()
+    text = "".join(job.output)
+    assert text.count("data: ") == 303 and text.endswith("[DONE]\n\n")  # role, 300 tokens, finish, [DONE]
+    assert len(job.chunks) < 60
+
+
+async def test_many_streams_at_once_are_each_exact(platform, worker):
+    jobs = [await platform.submit({"messages": say({"tokens": 50, "tps": 400, "text": None}), "stream": True,
+                                   "max_tokens": 50}) for _ in range(48)]
+    for job in jobs:
+        await job.finished()
+        contents = [json.loads(event[6:])["choices"][0]["delta"].get("content") or ""
+                    for event in "".join(job.output).split("\n\n")[:-2]]
+        assert "".join(contents) == "".join(f"t{i} " for i in range(50))
+
+
+async def test_cancel_reaches_the_engine(platform, worker):
+    from urllib.request import urlopen
+
+    job = await platform.submit({"messages": say({"tokens": 9, "hang_at": 2}), "stream": True})
+    await job.chunk(0)
+    await platform.cancel(job.id)
+    url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}/_scripted/wait?rid={job.id}&state=aborted,disconnected"
+    with await asyncio.to_thread(urlopen, url, timeout=10) as response:
+        assert json.load(response)
+    assert job.status == "CANCELLED"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_worker_stops_in_order(platform, worker, number):
+    worker.process.send_signal(number)
+    platform.closing.set()  # ends the SDK's long poll, which it would otherwise wait for
+    await platform.__aexit__()
+    assert await worker.ended() == 0
+
+
+async def test_an_engine_that_dies_while_serving_fails_its_jobs_and_ends_the_worker(platform, worker):
+    running = await platform.submit({"messages": say({"tokens": 9, "hang_at": 2}), "stream": True})
+    await running.chunk(0)
+    await platform.submit({"messages": say({"die_at": 0, "die_code": 7})})
+    await running.finished()
+    error = error_of(running)
+    assert error["code"] == 502 and "exit status 7" in error["message"]
+    assert await worker.ended() == 1
+    assert "exit status 7" in worker.output
+
+
+async def test_an_engine_that_cannot_start_stops_the_worker_with_the_reason():
+    life = json.dumps({"log": ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"],
+                       "exit_after": 0})
+    async with WorkerProcess(None, contract_environ(SCRIPTED_ENGINE_LIFE=life), "--test_input",
+                             '{"input": {"text": "Hi"}}') as process:
+        assert await process.ended() == 1
+        assert "CUDA out of memory" in process.output
+        assert "What to do: " in process.output and "MEM_FRACTION_STATIC" in process.output
+
+
+async def test_a_wrong_configuration_is_reported_at_once_and_whole():
+    environ = contract_environ(TENSOR_PARALLEL_SIZE="two", QUANTIZATION="fb8", SGLANG_PORT=str(free_port()))
+    async with WorkerProcess(None, environ) as process:
+        assert await process.ended() == 2
+        assert "TENSOR_PARALLEL_SIZE" in process.output and "QUANTIZATION" in process.output
+        assert "fp8" in process.output
+
+
+async def test_print_config_masks_secrets():
+    environ = contract_environ(API_KEY="sesame-open-now", HF_TOKEN="hf_abcdefgh")
+    async with WorkerProcess(None, environ, "--print-config") as process:
+        assert await process.ended() == 0
+        assert "--served-model-name tiny" in process.output and "***" in process.output
+        assert "sesame" not in process.output and "hf_abc" not in process.output
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+async def test_a_local_job_really_runs(tmp_path, as_file):
+    job = json.dumps({"input": {"messages": say({"text": "Paris."})}})
+    arguments = () if as_file else ("--test_input", job)
+    if as_file:
+        (tmp_path / "test_input.json").write_text(job)
+    async with WorkerProcess(None, contract_environ(), *arguments, cwd=tmp_path) as process:
+        assert await process.ended() == 0
+        assert '"content": "Paris."' in process.output
+
+
+async def test_a_local_job_that_fails_ends_with_status_1():
+    async with WorkerProcess(None, contract_environ(), "--test_input", '{"input": {"model": "x", "prompt": "a"}}'
+                             ) as process:
+        assert await process.ended() == 1
+        assert '"code": 404' in process.output
+
+
+async def test_nothing_to_do_is_said_before_the_engine_starts(tmp_path):
+    async with WorkerProcess(None, contract_environ(), cwd=tmp_path) as process:
+        assert await process.ended() == 1
+        assert "test_input.json" in process.output and "Uvicorn" not in process.output
