@@ -145,7 +145,8 @@ def _unknown_options(items: list[flags.Item], snapshot: dict) -> list[Notice]:
 
 
 def _likely_typos(environ: Mapping[str, str], snapshot: dict) -> list[Notice]:
-    known = known_variables(snapshot)
+    # What cannot be set is nothing to suggest: SSL_CERT_FILE, say, is OpenSSL's own variable.
+    known = known_variables(snapshot) - {flags.variable(flag) for flag in flags.REFUSED}
     # A family with many members of its own, of which none is the worker's.
     foreign = re.compile(r"^(RUNPOD|NVIDIA|CUDA|NCCL|HF|PYTHON|TORCH|LC|XDG|AWS|SSH|KUBERNETES|npm)_|^_")
     lines = []

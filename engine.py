@@ -17,7 +17,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -27,71 +26,15 @@ import time
 from collections.abc import Callable, Sequence
 
 import utils
+from diagnosis import PHASES, SCANNED, diagnose
 
 TAIL_LINES = 200
+_LINE_LIMIT = 64 * 1024  # bytes; a longer line is passed on in pieces, so that no output can fill the memory
 _GUARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")
 _POLL_FIRST, _POLL_LAST, _POLL_GROWTH = 0.05, 0.5, 1.3  # seconds, seconds, factor
 
-# The server's own lines that end a phase of its start. A line that a later SGLang words differently only
-# makes one phase disappear from the report.
-PHASES = (
-    ("imports", re.compile(r"server_args=|Load weight begin|Init torch distributed begin")),
-    ("init", re.compile(r"Load weight begin")),
-    ("weights", re.compile(r"Load weight end")),
-    ("kv cache", re.compile(r"KV Cache is allocated|Memory pool end")),
-    ("graphs", re.compile(r"Capture (cuda|prefill|decode|cpu).*graph end", re.IGNORECASE)),
-    ("server", re.compile(r"Uvicorn running on|Application startup complete")),
-    ("warm-up", re.compile(r"fired up and ready to roll")),
-)
-
-# Seen on real servers (each pattern is a fragment of a real last line), with what to do about it.
-CAUSES = (
-    (r"gated repo|GatedRepoError|Cannot access gated|401 Client Error|403 Client Error|awaiting a review",
-     "The model is gated or private: accept its licence on the hub and set HF_TOKEN to a token that may read it."),
-    (r"Repo id must be|RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
-     r"404 Client Error|does not appear to have a file named config\.json|Unrecognized model in",
-     "No such model: check MODEL_NAME (a hub repository as owner/name, or a folder that holds config.json), "
-     "and HF_TOKEN if the repository is private."),
-    (r"RevisionNotFoundError|Invalid rev id", "No such revision of the model: check MODEL_REVISION."),
-    (r"LocalEntryNotFoundError|outgoing traffic has been disabled|OfflineModeIsEnabled|Connection error, and we "
-     r"cannot find|Failed to resolve|Name or service not known",
-     "The model is not on this machine and the hub could not be reached: check the network, or HF_HUB_OFFLINE."),
-    (r"Cannot find any model weights|SafetensorError|InvalidHeaderDeserialization|HeaderTooLarge",
-     "The weights are missing or damaged: download the model again, or check LOAD_FORMAT."),
-    (r"CUDA out of memory|OutOfMemoryError|Not enough memory|cudaErrorMemoryAllocation|"
-     r"CUBLAS_STATUS_ALLOC_FAILED",
-     "The GPU's memory is too small for this configuration: lower MEM_FRACTION_STATIC or CONTEXT_LENGTH, use a "
-     "quantised model, a larger GPU, or more GPUs (TENSOR_PARALLEL_SIZE)."),
-    (r"driver version is insufficient|CUDA driver version|NVIDIA driver on your system is too old|"
-     r"cuda>=|forward compatibility was attempted|no kernel image is available",
-     "The host's NVIDIA driver is older than this image's CUDA: choose hosts with a newer CUDA version in the "
-     "endpoint's filter, or use the CUDA 12.9 image."),
-    (r"No CUDA GPUs are available|no NVIDIA driver|Found no NVIDIA|CUDA unknown error|No accelerator",
-     "The server sees no GPU: check the endpoint's GPU selection, or set DEVICE=cpu for a CPU machine."),
-    (r"address already in use|Errno 98", "The server's port is taken: set SGLANG_PORT to a free one."),
-    (r"trust_remote_code|trust-remote-code",
-     "The model brings its own code: set TRUST_REMOTE_CODE=true if you trust it."),
-    (r"longer than the derived context length|context length.*(greater|larger|longer)|"
-     r"max_position_embeddings.*(greater|larger)",
-     "CONTEXT_LENGTH is above what the model was made for: lower it or leave it out."),
-    (r"the following arguments are required|unrecognized arguments|invalid choice|argument --|error: ambiguous",
-     "SGLang refused a flag: check SGLANG_EXTRA_ARGS and SGLANG_CONFIG_FILE."),
-    (r"not divisible by|must be divisible|world size|tp_size",
-     "The model cannot be split over this number of GPUs: set TENSOR_PARALLEL_SIZE."),
-)
-
-
 class EngineError(Exception):
     """The server could not be started, or ended. `str` is the whole report, several lines long."""
-
-
-def diagnose(lines: Sequence[str]) -> str | None:
-    """One sentence that says what to do about the newest known cause in the server's output, or None."""
-    for line in reversed(lines):
-        for pattern, advice in CAUSES:
-            if re.search(pattern, line, re.IGNORECASE):
-                return advice
-    return None
 
 
 def _session_members(session: int) -> list[int]:
@@ -178,11 +121,12 @@ class Engine:
 
     def _read(self, stream) -> None:
         pending = list(PHASES)
-        for raw in stream:
+        for raw in iter(lambda: stream.readline(_LINE_LIMIT), b""):
             line = utils.redact(raw.decode("utf-8", "replace").rstrip("\r\n"))
             self._lines.append(line)
+            head = line[:SCANNED]
             for position, (name, pattern) in enumerate(pending):
-                if pattern.search(line):
+                if pattern.search(head):
                     self.phases.append((name, time.monotonic() - self.started_at))
                     del pending[:position + 1]
                     if name == "warm-up":

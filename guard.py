@@ -17,6 +17,7 @@ Runs alone, on the standard library, with nothing of the project imported: it mu
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -73,10 +74,8 @@ def _kill_tree(server: int) -> int | None:
     status = None
     while True:
         for pid in descendants(os.getpid()):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         ended = _reap(server)
         status = ended if ended is not None else status
         try:

@@ -22,7 +22,6 @@ import time
 import traceback
 
 import config
-
 import utils
 from engine import Engine, EngineError
 

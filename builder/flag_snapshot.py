@@ -8,8 +8,8 @@ seconds and takes GPU memory. The source is `ServerArgs.add_cli_args` (sglang/sr
 that a flag is whatever the server's own parser says it is.
 
 No GPU is needed: SGLang fixes the choices and defaults in source, and decides by hardware only after
-parsing. Two things outside the source may add choices, out-of-tree plugins and SGLANG_KV_CANARY_ENABLE_TOKEN_ORACLE;
-the plugins are not loaded here and the variable is removed, so one SGLang gives one snapshot on every machine.
+parsing. Two things outside the source may add choices: out-of-tree plugins, which are not loaded here, and the
+variable SGLANG_KV_CANARY_ENABLE_TOKEN_ORACLE, which is removed. So one SGLang gives one snapshot everywhere.
 
 The file: {"sglang": version, "flags": {canonical name: flag}}, and a flag has
     names       every spelling, the canonical one first; `--no-…` spellings are left out
@@ -105,10 +105,9 @@ def snapshot_of(parser: argparse.ArgumentParser, version: str) -> dict:
     """The snapshot of any argparse parser; `--help` is left out."""
     flags = {}
     for action in parser._actions:
-        if isinstance(action, argparse._HelpAction) or not any(n.startswith("--") for n in action.option_strings):
-            continue
-        flag = describe(action)
-        flags[flag["names"][0]] = flag
+        if not isinstance(action, argparse._HelpAction) and any(n.startswith("--") for n in action.option_strings):
+            flag = describe(action)
+            flags[flag["names"][0]] = flag
     return {"sglang": version, "flags": flags}
 
 

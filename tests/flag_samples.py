@@ -49,7 +49,7 @@ def parser(snapshot: dict) -> argparse.ArgumentParser:
     made = _Parser()
     made.add_argument("--config", dest="--config")
     for flag, entry in snapshot["flags"].items():
-        if flag == "--config":
+        if flag == "--config" or entry["kind"] == "removed":
             continue
         if entry["kind"] in ("switch", "paired"):
             action = "store_true" if entry["kind"] == "switch" else argparse.BooleanOptionalAction

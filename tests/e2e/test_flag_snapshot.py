@@ -12,6 +12,7 @@ import pytest
 
 import config
 import flags
+from builder.flag_snapshot import drift, dumps
 from tests.flag_samples import sample
 
 ROOT = Path(__file__).parents[2]
@@ -62,63 +63,50 @@ def run():
     return call
 
 
-def parse(run, cases):
-    done = run("-c", _PARSE, input=json.dumps(cases))
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_the_committed_snapshot_is_what_the_installed_sglang_accepts(run):
-    done = run("-m", "builder.flag_snapshot", "--check")
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert "0 difference(s)" in done.stdout
-
-
-def test_drift_is_reported_with_its_size(run, tmp_path):
-    older = json.loads(json.dumps(SNAPSHOT))
-    older["flags"]["--gone"] = older["flags"].pop("--dtype")
-    older["flags"]["--tp-size"]["default"] = 7
-    stale = tmp_path / "flags.json"
-    stale.write_text(json.dumps(older), encoding="utf-8")
-    done = run("-m", "builder.flag_snapshot", "--check", "--out", str(stale))
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-4:] == [
-        "- --gone is gone", "+ --dtype is new", "~ --tp-size default: 7 -> 1",
-        f"3 difference(s) between flags.json and sglang {SNAPSHOT['sglang']}"]
-    written = run("-m", "builder.flag_snapshot", "--out", str(stale))
-    assert written.returncode == 0, written.stderr[-2000:]
-    assert stale.read_text(encoding="utf-8") == (ROOT / "builder" / "flags.json").read_text(encoding="utf-8")
-
-
-def test_the_servers_parser_takes_every_flag_as_the_worker_passes_it(run):
-    cases = []
+@pytest.fixture(scope="module")
+def values(run):
+    """{case: what the server's parser made of it}, all cases in one child: importing SGLang takes seconds."""
+    cases = {}
     for flag, entry in SNAPSHOT["flags"].items():
         if flag in flags.REFUSED:
             continue
-        argv, _, problems = flags.argv_for({flags.variable(flag): sample(flag, entry)}, SNAPSHOT)
-        assert problems == []
-        cases.append((flag, ["--model-path", "m", *argv] if flag != "--model-path" else argv))
-        if entry["kind"] == "paired":
-            cases.append((flag, ["--model-path", "m", *flags.argv_for({flags.variable(flag): "no"}, SNAPSHOT)[0]]))
-    answers = parse(run, cases)
-    assert len(answers) > 500
-    wrong = [(case, answer) for case, answer in zip(cases, answers, strict=True) if "error" in answer]
-    assert wrong == []
-    came_out = {flag: answer["value"] for (flag, _), answer in zip(reversed(cases), reversed(answers), strict=True)}
+        for text in (sample(flag, entry), *(["no"] if entry["kind"] == "paired" else [])):
+            argv, _, problems = flags.argv_for({flags.variable(flag): text}, SNAPSHOT)
+            assert problems == []
+            cases[flag, text] = (flag, argv if flag == "--model-path" else ["--model-path", "m", *argv])
+    cases |= {("whole", flag): (flag, list(WHOLE.server_args)) for flag in EXPECTED}
+    done = run("-c", _PARSE, input=json.dumps(list(cases.values())))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(zip(cases, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+WHOLE = config.load({"API_KEY": "-k", "SERVED_MODEL_NAME": "my model", "CHUNKED_PREFILL_SIZE": "-1",
+                     "DISABLE_CUDA_GRAPH": "true", "LOAD_BALANCE_METHOD": "shortest_queue",
+                     "SGLANG_EXTRA_ARGS": "--tp 4"}, SNAPSHOT, 8, "python")
+EXPECTED = {"--model-path": WHOLE.model, "--api-key": "-k", "--served-model-name": "my model",
+            "--chunked-prefill-size": -1, "--cuda-graph-backend-prefill": "disabled", "--tp-size": 4,
+            "--load-balance-method": "total_requests", "--host": "127.0.0.1", "--port": 30000,
+            "--file-storage-path": "sglang_storage"}
+
+
+def test_the_committed_snapshot_is_what_the_installed_sglang_accepts(run, tmp_path):
+    done = run("-m", "builder.flag_snapshot", "--out", str(tmp_path / "flags.json"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = (tmp_path / "flags.json").read_text(encoding="utf-8")
+    assert drift(SNAPSHOT, json.loads(text)) == []
+    assert text == dumps(SNAPSHOT), "the file was not written by builder.flag_snapshot"
+
+
+def test_the_servers_parser_takes_every_flag_as_the_worker_passes_it(values):
+    assert len(values) > 500
+    assert {case: answer for case, answer in values.items() if "error" in answer} == {}
+    came_out = {flag: answer["value"] for (flag, text), answer in values.items() if text != "no"}
     assert came_out["--context-length"] == 16384
     assert came_out["--lora-paths"] == [{"lora_name": "a", "lora_path": "/x y"}, "b=/adapters/b"]
     assert came_out["--radix-eviction-policy-config"] == {"a": [1, "b c"]}
-    assert came_out["--dllm-fdfo"] is True and came_out["--cuda-graph-bs-decode"] == [7]
+    assert came_out["--cuda-graph-bs-decode"] == [7]
+    assert (came_out["--dllm-fdfo"], values["--dllm-fdfo", "no"]["value"]) == (True, False)
 
 
-def test_the_servers_parser_takes_a_whole_command(run):
-    settings = config.load({"API_KEY": "-k", "SERVED_MODEL_NAME": "my model", "CHUNKED_PREFILL_SIZE": "-1",
-                            "DISABLE_CUDA_GRAPH": "true", "LOAD_BALANCE_METHOD": "shortest_queue",
-                            "SGLANG_EXTRA_ARGS": "--tp 4"}, SNAPSHOT, 8, "python")
-    argv = list(settings.server_args)
-    expected = {"--model-path": settings.model, "--api-key": "-k", "--served-model-name": "my model",
-                "--chunked-prefill-size": -1, "--cuda-graph-backend-prefill": "disabled", "--tp-size": 4,
-                "--load-balance-method": "total_requests", "--host": "127.0.0.1", "--port": 30000,
-                "--file-storage-path": "sglang_storage"}
-    answers = parse(run, [(flag, argv) for flag in expected])
-    assert [answer.get("value", answer) for answer in answers] == list(expected.values())
+def test_the_servers_parser_takes_a_whole_command(values):
+    assert {flag: values["whole", flag].get("value") for flag in EXPECTED} == EXPECTED

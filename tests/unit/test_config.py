@@ -219,7 +219,7 @@ def test_all_problems_come_at_once_sorted():
 
 def test_a_likely_typo_is_named():
     settings = load(TENSOR_PARALEL_SIZE="2", SGLANG_EXTRA_ARG="--x", HF_TOKENS="a", PATH="/bin", MAIL="x",
-                    SGLANG_LOG_MS="1", LC_ALL="C")
+                    SGLANG_LOG_MS="1", LC_ALL="C", SSL_CERT_FILE="/etc/ssl")
     assert lines(settings, "warn") == ["SGLANG_EXTRA_ARG is not read: did you mean SGLANG_EXTRA_ARGS?",
                                        "TENSOR_PARALEL_SIZE is not read: did you mean TENSOR_PARALLEL_SIZE?"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streaming import EventBuffer, chunks, event_data, event_failure, failure_in
 
-DETERMINED = settings(max_examples=150, deadline=None, derandomize=True)
+DETERMINED = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def collect(*pieces, finish=False):
