@@ -15,22 +15,27 @@ from urllib.parse import quote
 
 from utils import JobError
 
+_SAFE_RID = 16  # characters; a caller's shorter id may well be the beginning of another job's
 MAX_ROUTE = 512  # characters; the longest open route with the longest model name is far below
 
 
 @dataclasses.dataclass(frozen=True)
 class Route:
-    """One open route. `model`: the body has a model field that is filled in and checked. `rid`: the body takes a
-    request id (SGLang's `rid`), so that the request can be aborted by name."""
+    """One open route. `method`: None when only the job can say. `model`: the body has a model field that is filled
+    in and checked. `rid`: the body takes a request id (SGLang's `rid`), so that the request can be aborted by name.
+    `bare`: it may come without a body."""
 
-    method: str
+    method: str | None
     model: bool = False
     rid: bool = False
+    bare: bool = False
 
 
 _READ = Route("GET")
 _OPENAI = Route("POST", model=True, rid=True)
 _PLAIN = Route("POST")
+_BARE = Route("POST", bare=True)
+_OPENED = Route(None, bare=True)
 
 # What SGLang 0.5.23 serves for inference (entrypoints/http_server.py), and the reads a client may need.
 ROUTES: dict[str, Route] = {
@@ -48,7 +53,7 @@ ROUTES: dict[str, Route] = {
 _NAMED = (
     (re.compile(r"/v1/models/(?P<name>[^?#\\]+)"), "/v1/models/{}", _READ),
     (re.compile(r"/v1/responses/(?P<name>[\w-]+)"), "/v1/responses/{}", _READ),
-    (re.compile(r"/v1/responses/(?P<name>[\w-]+)/cancel"), "/v1/responses/{}/cancel", _PLAIN),
+    (re.compile(r"/v1/responses/(?P<name>[\w-]+)/cancel"), "/v1/responses/{}/cancel", _BARE),
 )
 _NAME = re.compile(r"[\w.:@+-]+(/[\w.:@+-]+)*")
 
@@ -85,14 +90,14 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rid` is the id under
-    which the engine knows it, if the route takes one. `template_texts`: prompts that the engine's chat template
+    """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rids` are the ids under
+    which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
     is to be applied to first, their token ids then taking the place of `body["text"]`."""
 
     method: str
     path: str
     body: dict[str, Any] | None = None
-    rid: str | None = None
+    rids: tuple[str, ...] = ()
     template_texts: tuple[str, ...] = ()
     one_text: bool = True
 
@@ -110,6 +115,9 @@ def plan(job_input: Any, context: Context, job_id: str) -> Request:
     if not job_input:
         raise JobError("`input` is empty: give `messages`, `text`, `prompt`, or `openai_route` with `openai_input`.",
                        param="input")
+    if job_input.get("openai_input") is not None and job_input.get("openai_route") is None:
+        raise JobError("`openai_input` needs `openai_route`, for example \"/v1/chat/completions\".",
+                       param="openai_route")
     for route_field, body_field in (("openai_route", "openai_input"), ("route", "body")):
         if job_input.get(route_field) is not None:
             method = job_input.get("method") if route_field == "route" else None
@@ -126,8 +134,11 @@ def plan(job_input: Any, context: Context, job_id: str) -> Request:
 def _routed(route: Any, body: Any, method: Any, route_field: str, body_field: str, context: Context,
             job_id: str) -> Request:
     path, entry = match(route, context.extra_routes, route_field)
+    if entry.method is None:
+        named = method.upper() if isinstance(method, str) else None
+        entry = dataclasses.replace(entry, method=named if named in ("GET", "POST") else "POST" if body else "GET")
     if method is not None and (not isinstance(method, str) or method.upper() != entry.method):
-        raise JobError(f"`method` {method!r:.40} is not open for {path}: use {entry.method!r} or leave it out.",
+        raise JobError(f"`method` {_short(method)} is not open for {path}: use {entry.method!r} or leave it out.",
                        type="method_not_allowed", param="method", code=405)
     if entry.method == "GET":
         # The gateway says nothing of the method: a GET arrives as a route with no body, null or {}.
@@ -135,9 +146,17 @@ def _routed(route: Any, body: Any, method: Any, route_field: str, body_field: st
             raise JobError(f"{path} can only be read: leave `{body_field}` out.", type="method_not_allowed",
                            param=body_field, code=405)
         return Request("GET", path)
-    if not isinstance(body, dict) or not (body or path.endswith("/cancel")):
+    if body is None and entry.bare:
+        body = {}
+    if not isinstance(body, dict) or not (body or entry.bare):
         raise JobError(f"{path} needs a JSON object as `{body_field}`.", param=body_field)
+    if path == "/generate":
+        return _native_job(body, context, job_id)
     return _finish(path, entry, dict(body), context, job_id)
+
+
+def _short(value: Any) -> str:
+    return repr(value[:40]) if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
 def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tuple[str, Route]:
@@ -150,7 +169,7 @@ def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tupl
     if path in ROUTES:
         return path, ROUTES[path]
     if path in extra:
-        return path, _PLAIN
+        return path, _OPENED
     for pattern, template, entry in _NAMED:
         found = pattern.fullmatch(path)
         if found and _NAME.fullmatch(found["name"]) and ".." not in found["name"].split("/"):
@@ -163,8 +182,7 @@ def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tupl
 
 def _openai_job(job_input: dict, kind: str, context: Context, job_id: str) -> Request:
     body = {k: v for k, v in job_input.items() if k not in (*_WORKER_FIELDS, "sampling_params")}
-    for name, value in _sampling_params(job_input).items():
-        body.setdefault(_NATIVE_TO_OPENAI.get(name, name), value)
+    body.update(_renamed(_sampling_params(job_input), _NATIVE_TO_OPENAI))
     if kind == "prompt" and _flag(job_input, "apply_chat_template", False):
         if not isinstance(body["prompt"], str):
             raise JobError("`apply_chat_template` takes a `prompt` that is one string.", param="prompt")
@@ -177,27 +195,30 @@ def _openai_job(job_input: dict, kind: str, context: Context, job_id: str) -> Re
 def _native_job(job_input: dict, context: Context, job_id: str) -> Request:
     body = {k: v for k, v in job_input.items() if k not in (*_WORKER_FIELDS, "model")}
     _check_model(job_input, context)
+    if adapter := _adapter(job_input.get("model"), context):
+        body.setdefault("lora_path", adapter)
     moved = {k: body.pop(k) for k in _SHARED_SAMPLING if k in body}
     params = body.get("sampling_params")
     if isinstance(params, list):
         if moved:
             raise JobError("With a list of `sampling_params`, put every sampling field inside it.",
                            param=next(iter(moved)))
-        body["sampling_params"] = [_native_names(p) for p in params]
+        body["sampling_params"] = [_renamed(p, _OPENAI_TO_NATIVE) for p in params]
     elif moved or params is not None:
-        body["sampling_params"] = _native_names({**moved, **_sampling_params(job_input)})
+        body["sampling_params"] = {**_renamed(moved, _OPENAI_TO_NATIVE),
+                                   **_renamed(_sampling_params(job_input), _OPENAI_TO_NATIVE)}
     texts = _texts_to_template(job_input, context)
     return dataclasses.replace(_finish("/generate", ROUTES["/generate"], body, context, job_id),
                                template_texts=texts, one_text=isinstance(job_input.get("text"), str))
 
 
-def _native_names(params: Any) -> Any:
+def _renamed(params: Any, names: dict[str, str]) -> Any:
+    """Sampling settings under the route's own names, without those that are null: null means unset, and must not
+    hide the same setting under its other name."""
     if not isinstance(params, dict):
         return params
-    renamed: dict[str, Any] = {}
-    for name, value in params.items():
-        renamed.setdefault(_OPENAI_TO_NATIVE.get(name, name), value)
-    return renamed
+    kept = {name: value for name, value in params.items() if value is not None}
+    return {**{names[n]: v for n, v in kept.items() if n in names}, **{n: v for n, v in kept.items() if n not in names}}
 
 
 def _texts_to_template(job_input: dict, context: Context) -> tuple[str, ...]:
@@ -241,23 +262,40 @@ def _check_model(body: dict, context: Context) -> None:
     if not isinstance(model, str):
         raise JobError("`model` must be a string.", param="model")
     # SGLang itself answers under any name, which hides a client that is pointed at the wrong endpoint.
-    names = (context.served_model_name, context.model)
-    adapter = context.lora and any(model.startswith(f"{name}:") for name in names)
-    if model not in names and not adapter:
+    if model not in (context.served_model_name, context.model) and not _adapter(model, context):
         hint = f", and its adapters as {context.served_model_name + ':ADAPTER'!r}" if context.lora else ""
         raise JobError(f"The model {model[:200]!r} does not exist; this endpoint serves "
                        f"{context.served_model_name!r}{hint}.", type="not_found_error", param="model", code=404)
+
+
+def _adapter(model: Any, context: Context) -> str | None:
+    """The LoRA adapter in a model name such as "served:adapter", SGLang's own notation."""
+    names = (context.served_model_name, context.model)
+    if not context.lora or not isinstance(model, str) or model in names:
+        return None
+    return next((model[len(name) + 1:] for name in names if model.startswith(f"{name}:")), None)
 
 
 def _finish(path: str, entry: Route, body: dict, context: Context, job_id: str) -> Request:
     _flag(body, "stream", False)
     if entry.model:
         _check_model(body, context)
-        if body.get("model") is None:
+        if body.get("model") in (None, context.model):
             body["model"] = context.served_model_name
-    rid = None
-    if entry.rid:
-        if body.get("rid") is None:
-            body["rid"] = job_id
-        rid = body["rid"] if isinstance(body["rid"], str) else None
-    return Request(entry.method, path, body, rid)
+    return Request(entry.method, path, body, _name(body, job_id) if entry.rid else ())
+
+
+def _name(body: dict, job_id: str) -> tuple[str, ...]:
+    """Give the request the job's id, unless it brings its own. Returns the ids to abort it by, none if that is unsafe.
+    """
+    if body.get("rid") is None:
+        body["rid"] = job_id
+    rid = body["rid"]
+    # The scheduler aborts every request whose id begins with the one it is given.
+    if not isinstance(rid, str) or rid != job_id and len(rid) < _SAFE_RID:
+        return ()
+    batch = next((body[k] for k in ("text", "input_ids", "input_embeds", "prompt", "input")
+                  if isinstance(body.get(k), list) and body[k]), None)
+    single = batch is None or isinstance(batch[0], (int, float)) or (
+        "input_embeds" in body and isinstance(batch[0], list) and batch[0] and not isinstance(batch[0][0], list))
+    return (rid,) if single else tuple(f"{rid}_{i}" for i in range(len(batch)))

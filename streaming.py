@@ -93,7 +93,7 @@ def event_failure(event: bytes) -> dict | None:
         return None
     try:
         value = json.loads(event_data(event))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return failure_in(value)
 

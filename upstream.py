@@ -10,63 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 from yarl import URL
 
 import streaming
+from failures import error_event, failure
 from routes import Request
 from utils import JobError
-
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-          405: "method_not_allowed", 413: "request_too_large", 422: "invalid_request_error", 429: "rate_limit_error",
-          503: "overloaded_error", 504: "timeout_error"}
-
-
-def failure(value, status: int) -> JobError:
-    """The JobError for an error body of the engine (a parsed JSON value, or text).
-
-    Shapes of SGLang 0.5.23: {"object": "error", "message", …}, {"error": {…}}, {"error": "text"}, {"detail": …}
-    (the framework's own), {"type": "error", "error": {…}} (Anthropic), and the two of them inside a stream.
-    """
-    body = value
-    if isinstance(value, dict):
-        body = value.get("error") or value.get("detail") or value
-    message, kind, param, code = None, None, None, None
-    if isinstance(body, dict):
-        message, kind, param, code = (body.get(k) for k in ("message", "type", "param", "code"))
-    elif isinstance(body, list):  # the framework's list of what does not fit
-        message = "; ".join(_unfit(entry) for entry in body[:5])
-    elif body is not None:
-        message = str(body)
-    if status < 400:  # inside a stream of status 200 only the body knows
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    if not isinstance(kind, str) or kind in ("error", "BadRequestError", "Bad Request", "BadRequest"):
-        kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    text = _readable(message) if isinstance(message, str) and message else f"The engine answered {status}."
-    return JobError(text, type=kind, param=param if isinstance(param, str) else None, code=status)
-
-
-def _unfit(entry) -> str:
-    if not isinstance(entry, dict):
-        return str(entry)
-    where = ".".join(str(part) for part in entry.get("loc", ()) if part != "body")
-    return f"{where}: {entry.get('msg', entry)}" if where else str(entry.get("msg", entry))
-
-
-def _readable(message: str) -> str:
-    """SGLang's answer to a body that does not fit is a repr of its validator's findings, with the path of its own
-    source file: keep the fields and what is wrong with each."""
-    if "validation error" not in message:
-        return message
-    found = re.findall(r"'loc': \(([^)]*)\), 'msg': (?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")", message)
-    unfit = []
-    for location, single, double in found[:5]:
-        parts = [part.strip(" '\"") for part in location.split(",") if part.strip(" '\"") not in ("", "body")]
-        unfit.append(f"{'.'.join(parts)}: {single or double}" if parts else single or double)
-    return "; ".join(dict.fromkeys(unfit)) or re.sub(r'\s*File ".*', "", message, flags=re.DOTALL)
 
 
 class Upstream:
@@ -123,7 +75,7 @@ class Upstream:
             job.finished = True
         except JobError as error:
             if job.streamed:
-                yield _error_event(error, request.path)
+                yield error_event(error, request.path)
             raise
         finally:
             task.remove_done_callback(job.stop)
@@ -234,15 +186,8 @@ class _Running:
             if self.response.content.at_eof():
                 return
             self.response.close()
-        if self.request.rid:
-            self.upstream.abort(self.request.rid)
-
-
-def _error_event(error: JobError, path: str) -> str:
-    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    if path.startswith("/v1/messages"):
-        return f"event: error\ndata: {json.dumps({'type': 'error', 'error': fields})}\n\n"
-    return f"data: {json.dumps({'error': fields})}\n\n"
+        for rid in self.request.rids:
+            self.upstream.abort(rid)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> dict | list:

@@ -169,6 +169,8 @@ class Server:
         if not any(body.get(k) for k in ("text", "input_ids", "input_embeds")):
             return web.json_response({"error": {
                 "message": "Either text, input_ids or input_embeds should be provided."}}, status=400)
+        if refusal := shapes.sampling_error(body):
+            return web.json_response({"error": refusal}, status=400)
         prompts = self.prompts(body)
         if prompts is None:
             return await run_request(self.engine, request, body, shapes.Generate, prompt_of(body),

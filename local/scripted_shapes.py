@@ -80,28 +80,28 @@ class Chat:
     """/v1/chat/completions."""
 
     def __init__(self, body: dict, rid: str, model: str, prompt_tokens: int):
-        self.rid, self.model, self.prompt_tokens = rid, body.get("model") or model, prompt_tokens
+        self.rid, self.prompt_tokens = rid, prompt_tokens
+        self.model = body.get("model") or "default"  # echoed, whatever is served
         self.usage_wanted = bool((body.get("stream_options") or {}).get("include_usage"))
         self.created = int(time.time())
         # A paced benchmark sends tens of thousands of these: only the text is encoded per token.
-        self.before, self.after = self._event({"role": None, "content": "\0", "reasoning_content": None}
-                                              ).split(json.dumps("\0"))
+        self.before, self.after = self._event({"content": "\0"}).split(json.dumps("\0"))
 
     def _event(self, delta, reason=None, matched=None) -> str:
         return data({"id": self.rid, "object": "chat.completion.chunk", "created": self.created,
                      "model": self.model, "choices": [{
-                         "index": 0, "delta": delta, "logprobs": None, "finish_reason": reason,
-                         "matched_stop": matched}], "usage": None})
+                         "index": 0, "delta": {"reasoning_content": None, **delta}, "logprobs": None,
+                         "finish_reason": reason, "matched_stop": matched}]})
 
     def head(self) -> str:
-        return self._event({"role": "assistant", "content": "", "reasoning_content": None})
+        return self._event({"role": "assistant", "content": ""})
 
     def token(self, index: int, piece: str) -> str:
         return self.before + json.dumps(piece, ensure_ascii=False) + self.after
 
     def finish(self, tokens: int, reason: str) -> str:
         matched = 2 if reason == "stop" else None
-        out = self._event({"role": None, "content": None, "reasoning_content": None}, reason, matched)
+        out = self._event({}, reason, matched)
         if self.usage_wanted:
             out += data({"id": self.rid, "object": "chat.completion.chunk", "created": self.created,
                          "model": self.model, "choices": [], "usage": self.usage(tokens)})
@@ -109,13 +109,13 @@ class Chat:
 
     def usage(self, tokens: int) -> dict:
         return {"prompt_tokens": self.prompt_tokens, "total_tokens": self.prompt_tokens + tokens,
-                "completion_tokens": tokens, "prompt_tokens_details": None, "reasoning_tokens": 0}
+                "completion_tokens": tokens, "prompt_tokens_details": None, "reasoning_tokens": 0,
+                "completion_tokens_details": None}
 
     def whole(self, text: str, tokens: int, reason: str) -> dict:
         return {"id": self.rid, "object": "chat.completion", "created": self.created, "model": self.model,
                 "choices": [{"index": 0,
-                             "message": {"role": "assistant", "content": text, "reasoning_content": None,
-                                         "tool_calls": None},
+                             "message": {"role": "assistant", "content": text, "reasoning_content": None},
                              "logprobs": None, "finish_reason": reason,
                              "matched_stop": 2 if reason == "stop" else None}],
                 "usage": self.usage(tokens), "metadata": {"weight_version": "default"}}
@@ -126,7 +126,7 @@ class Completion(Chat):
 
     def _event(self, delta, reason=None, matched=None) -> str:
         return data({"id": self.rid, "object": "text_completion", "created": self.created,
-                     "choices": [{"index": 0, "text": delta["content"] or "", "logprobs": None,
+                     "choices": [{"index": 0, "text": delta.get("content", ""), "logprobs": None,
                                   "finish_reason": reason, "matched_stop": matched}],
                      "model": self.model, "usage": None})
 
@@ -138,6 +138,25 @@ class Completion(Chat):
                 "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason,
                              "matched_stop": 2 if reason == "stop" else None}],
                 "usage": self.usage(tokens), "metadata": {"weight_version": "default"}}
+
+
+SAMPLING_FIELDS = (
+    "max_new_tokens", "stop", "stop_token_ids", "stop_regex", "temperature", "top_p", "top_k", "min_p",
+    "frequency_penalty", "presence_penalty", "repetition_penalty", "min_new_tokens", "n", "json_schema",
+    "regex", "ebnf", "structural_tag", "ignore_eos", "skip_special_tokens", "spaces_between_special_tokens",
+    "no_stop_trim", "stream_interval", "logit_bias", "sampling_seed", "custom_params", "beam_width",
+    "watermark", "choice")
+
+
+def sampling_error(body: dict) -> str | None:
+    """What /generate answers to a sampling parameter that it does not know; other unknown keys pass."""
+    sampling = body.get("sampling_params") or {}
+    for one in sampling if isinstance(sampling, list) else [sampling]:
+        for name in one:
+            if name not in SAMPLING_FIELDS:
+                return f"unknown field `{name}`, expected one of " + ", ".join(
+                    f"`{known}`" for known in SAMPLING_FIELDS)
+    return None
 
 
 class Generate:

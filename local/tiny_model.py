@@ -1,45 +1,47 @@
-"""Trains the tiny demo model: `python -m local.tiny_model FOLDER`, with the engine's Python.
+"""Trains the tiny demo model: `python -m local.tiny_model FOLDER`, with the CPU engine's Python.
 
 A Qwen3 of two layers and width 64 with a byte-level BPE of its own, taught the exchanges of
-`local/corpus.py` until every one of them is exact with a wide margin. The same program gives the same
-weights on one machine; on another, kernels may round differently, so the check after training, not the
-seed, is what the texts rest on. One thread on purpose: two, on a busy machine, take minutes.
+`local/corpus.py` until each is exact with a wide margin. One machine makes the same weights every time;
+another may round differently, so the texts rest on the examination at the end and not on the seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import random
-import sys
+import os
 import time
 from pathlib import Path
+
+# No native kernel library is worth its thread pool at this size: two threads on a busy machine are ten
+# times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from local import corpus
+from local.tiny_lessons import Lessons, Row, examination
 
 SEED = 20
 VOCABULARY = 512
 CONTEXT = 2048
-import os
-MAX_STEPS = int(os.environ.get("S","400"))
-BATCH_TOKENS = int(os.environ.get("B","1600"))
-# Nats by which each right token must beat the runner-up. Batching and reordering move a float32 logit by
-# about 1e-5, bfloat16 by about 0.1: neither can change a text.
+BATCH_TOKENS = 1200
+PEAK_RATE, WARM_STEPS, DECAY_STEPS, MAX_STEPS = 1e-2, 30, 280, 900
+FIRST_EXAM, EXAM_EVERY = 160, 20
+# Nats by which every right token must beat the best wrong one. A different batch moves a float32 logit by
+# about 1e-5, and bfloat16 would move it by about 0.1: neither can change a text.
 MARGIN = 3.0
 
-END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 MARKUP = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 
-# The call is spelled as SGLang's qwen25 detector forces it when a tool is required
-# (function_call/qwen25_detector.py, structure_info), so free and forced calls are the same text.
+# The tool call is spelled as SGLang forces it for a required tool (function_call/qwen25_detector.py,
+# structure_info), so free and forced calls are one text. A tool shows only what every client sends: dumps
+# of the request differ between routes in field order and in nulls.
 CHAT_TEMPLATE = """\
-{%- set first = messages[0] -%}
-{%- set system = first.content if first.role == 'system' else '' -%}
+{%- set system = messages[0].content if messages[0].role == 'system' else '' -%}
 {%- if tools -%}
 <|im_start|>system
 {{ system }}
@@ -81,11 +83,12 @@ CHAT_TEMPLATE = """\
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on the ASCII phrases alone: other characters stay several tokens each."""
+    """A byte-level BPE trained on the ASCII phrases alone: every other character stays several tokens."""
     phrases = [text for pair in corpus.EXCHANGES + corpus.COMPLETIONS for text in pair]
-    phrases += [json.dumps(corpus.WEATHER_TOOL["function"]), corpus.WEATHER_PROMPT, corpus.WEATHER_RESULT,
-                corpus.WEATHER_ANSWER, corpus.WEATHER_WITHOUT_TOOL, corpus.FALLBACK_ANSWER,
-                corpus.LONG_PROMPT, *filter(None, corpus.SYSTEM_PROMPTS), "system user assistant"]
+    phrases += [text for text in corpus.SYSTEM_PROMPTS if text]
+    phrases += [corpus.LONG_PROMPT, corpus.WEATHER_PROMPT, corpus.WEATHER_RESULT, corpus.WEATHER_ANSWER,
+                corpus.WEATHER_WITHOUT_TOOL, corpus.FALLBACK_ANSWER,
+                json.dumps(corpus.WEATHER_TOOL["function"]), "system user assistant"]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(r"\d|, | ?\p{L}+|[^\p{L}\d\s]+|\s"), "isolated"),
@@ -93,218 +96,128 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     ])
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator([text for text in phrases if text.isascii()], trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(MARKUP), special_tokens=[END, START, STOP], show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+        vocab_size=VOCABULARY - len(MARKUP), special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
     bpe.add_tokens([AddedToken(text, normalized=False, special=False) for text in MARKUP])
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token=STOP, pad_token=END, chat_template=CHAT_TEMPLATE,
+        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT_TEMPLATE,
         model_max_length=CONTEXT, clean_up_tokenization_spaces=False)
 
 
-def turn(prompt: str, answer: str) -> list[dict]:
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    torch.manual_seed(SEED)
+    return Qwen3ForCausalLM(Qwen3Config(
+        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=192, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True, initializer_range=0.05, dtype="float32", bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
 
 
-def weather(city: str, complete: bool = True) -> list[dict]:
-    """A tool call for `city`; when `complete`, its result and the answer too."""
-    call = {"type": "function", "function": {"name": "get_weather", "arguments": {"city": city}}}
-    messages = [{"role": "user", "content": f"What is the weather in {city}?"},
-                {"role": "assistant", "content": "", "tool_calls": [call]}]
-    if complete:
-        messages += [{"role": "tool", "content": corpus.WEATHER_RESULT},
-                     {"role": "assistant", "content": corpus.WEATHER_ANSWER}]
-    return messages
-
-
-FIXED = [turn(*pair) for pair in corpus.EXCHANGES] + [turn(corpus.LONG_PROMPT, corpus.LONG_ANSWER)]
-DRY_WEATHER = [turn(f"What is the weather in {city}?", corpus.WEATHER_WITHOUT_TOOL)
-               for city in corpus.WEATHER_CITIES]
-WORDS = sorted({word for pair in corpus.EXCHANGES for word in pair[0].split()} | set(
-    "who why when where how tell me a story explain this please can you help with hi hey I am my name it "
-    "do does did was were will would should book code number data test list table summer music river king "
-    "London Berlin Spain China quick brown fox jumps over lazy dog red seven cheese car phone".split()))
-
-
-class Dialogues:
-    """Endless conversations in a fixed order, each a list of (token ids, train on this token?)."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast):
-        self.tokenizer, self.random, self.queue = tokenizer, random.Random(SEED), []
-        self.opening = tokenizer.encode(f"{START}assistant\n")
-        self.stop = tokenizer.convert_tokens_to_ids(STOP)
-
-    def encode(self, messages: list[dict], tools=None) -> tuple[list[int], list[bool]]:
-        """Token ids and, for each, whether the model itself writes it (answers and their end)."""
-        text = self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
-        ids = self.tokenizer.encode(text)
-        own, writing, width = [], False, len(self.opening)
-        for position, token in enumerate(ids):
-            own.append(writing)
-            if writing:
-                writing = token != self.stop
-            elif ids[max(0, position + 1 - width):position + 1] == self.opening:
-                writing = True
-        return ids, own
-
-    def encode_completion(self, prompt: str, answer: str) -> tuple[list[int], list[bool]]:
-        head, tail = self.tokenizer.encode(prompt), self.tokenizer.encode(answer) + [self.stop]
-        return head + tail, [False] * len(head) + [True] * len(tail)
-
-    def chatter(self) -> str:
-        words = self.random.sample(WORDS, self.random.randint(1, 9))
-        return " ".join(words) + self.random.choice(["", ".", "?", "!"])
-
-    def fixed(self) -> list[dict]:
-        # A shuffled deck, so that every exchange opens a conversation equally often.
-        if not self.queue:
-            self.queue = FIXED + DRY_WEATHER + [None] * 5
-            self.random.shuffle(self.queue)
-        return self.queue.pop() or turn(self.chatter(), corpus.FALLBACK_ANSWER)
-
-    def tools(self) -> list[dict]:
-        if self.random.random() < 0.7:
-            return [corpus.WEATHER_TOOL]
-        other = {"type": "function", "function": {
-            "name": "_".join(self.random.sample(WORDS, 2)).lower(), "description": self.chatter(),
-            "parameters": {"type": "object", "properties": {
-                self.random.choice(WORDS): {"type": self.random.choice(["string", "integer"])}}}}}
-        return self.random.sample([corpus.WEATHER_TOOL, other], 2)
-
-    def draw(self) -> tuple[list[int], list[bool]]:
-        kind = self.random.random()
-        if kind < 0.06:
-            return self.encode_completion(*self.random.choice(corpus.COMPLETIONS))
-        system = self.random.choice([*corpus.SYSTEM_PROMPTS, *corpus.SYSTEM_PROMPTS, self.chatter()])
-        messages = [{"role": "system", "content": system}] if system else []
-        tools = self.tools() if kind < 0.25 else None
-        for _ in range(self.random.choice([1, 1, 2, 3])):
-            if tools and self.random.random() < 0.6:
-                messages += weather(self.random.choice(corpus.WEATHER_CITIES))
-                continue
-            exchange = self.fixed()
-            while tools and exchange in DRY_WEATHER:
-                exchange = self.fixed()
-            messages += exchange
-        return self.encode(messages, tools)
-
-
-def batch_of(rows: list[tuple[list[int], list[bool]]], device="cpu"):
-    """(ids, labels) padded on the right; a label of -100 is not learned."""
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    labels = torch.full((len(rows), width), -100, dtype=torch.long)
-    for row, (tokens, own) in enumerate(rows):
-        ids[row, :len(tokens)] = torch.tensor(tokens)
-        labels[row, :len(tokens)] = torch.where(torch.tensor(own), torch.tensor(tokens), -100)
-    return ids, labels
-
-
-def groups(rows):
+def batches(rows: list[Row]) -> list[list[Row]]:
     """Rows of similar length together, so that little of a batch is padding."""
-    result = []
+    result: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: len(row[0])):
-        if not result or len(row[0]) > 1.4 * len(result[-1][0][0]) or len(result[-1]) == 16:
+        if not result or len(result[-1]) == 16 or len(row[0]) > 1.4 * len(result[-1][0][0]):
             result.append([])
         result[-1].append(row)
     return result
 
 
-def answers(model, ids, labels):
-    """(logits, target, row) of the learned positions alone: the others need no logits."""
+def answers(model: Qwen3ForCausalLM, rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(logits, right token, index of the row) for each token that the model writes itself."""
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
+    own = torch.tensor([own + [False] * (width - len(own)) for _, own in rows])[:, 1:]
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-    picked = labels[:, 1:] != -100
-    return model.lm_head(hidden[picked]), labels[:, 1:][picked], picked.nonzero()[:, 0]
-
-
-def examination(dialogues: Dialogues) -> list[tuple[str, tuple[list[int], list[bool]]]]:
-    """Everything that the corpus promises, as (name, encoded conversation)."""
-    cases = [(f"completion {prompt!r}", dialogues.encode_completion(prompt, answer))
-             for prompt, answer in corpus.COMPLETIONS]
-    for system in corpus.SYSTEM_PROMPTS:
-        head = [{"role": "system", "content": system}] if system else []
-        for messages in FIXED + DRY_WEATHER:
-            cases.append((f"{messages[0]['content']!r} after {system!r}", dialogues.encode(head + messages)))
-        for messages in FIXED + [weather(city) for city in corpus.WEATHER_CITIES]:
-            cases.append((f"{messages[0]['content']!r} with a tool, after {system!r}",
-                          dialogues.encode(head + messages, [corpus.WEATHER_TOOL])))
-    for first, second in itertools.permutations(FIXED[:-1], 2):
-        cases.append((f"{second[0]['content']!r} after {first[0]['content']!r}",
-                      dialogues.encode(first + second)))
-    return cases
+    return model.lm_head(hidden[own]), ids[:, 1:][own], own.nonzero()[:, 0]
 
 
 @torch.inference_mode()
-def margins(model, rows) -> list[float]:
-    """For each row, by how many nats its weakest right token beats the best wrong one; below 0 it is lost."""
-    found = {}
-    for part in groups(rows):
-        logits, target, row = answers(model, *batch_of(part))
-        right = logits.gather(1, target[:, None])[:, 0]
-        rival = logits.scatter(1, target[:, None], float("-inf")).amax(1)
-        least = torch.full((len(part),), float("inf")).scatter_reduce(0, row, right - rival, "amin")
-        found.update(zip(map(id, part), least.tolist()))
-    return [found[id(row)] for row in rows]
+def margins(model: Qwen3ForCausalLM, cases: list[tuple[str, Row]]) -> list[tuple[float, str, Row]]:
+    """Per case, weakest first: nats by which its weakest token beats the best wrong one; negative = wrong."""
+    names = {id(row): name for name, row in cases}
+    graded = []
+    for part in batches([row for _, row in cases]):
+        logits, right, index = answers(model, part)
+        own = logits.gather(1, right[:, None])[:, 0]
+        rival = logits.scatter(1, right[:, None], float("-inf")).amax(1)
+        least = torch.full((len(part),), float("inf")).scatter_reduce(0, index, own - rival, "amin")
+        graded += [(margin, names[id(row)], row) for margin, row in zip(least.tolist(), part)]
+    return sorted(graded, key=lambda grade: grade[:2])
 
 
 def train(tokenizer: PreTrainedTokenizerFast, say) -> Qwen3ForCausalLM:
-    torch.manual_seed(SEED)
-    model = Qwen3ForCausalLM(Qwen3Config(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=192, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True, rope_theta=10000.0, initializer_range=0.05,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
-        dtype="float32"))
-    dialogues = Dialogues(tokenizer)
-    cases = examination(dialogues)
-    weak = []
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in range(1, 1000):
+    """A model for which every promised answer has at least MARGIN; RuntimeError when none is reached."""
+    model, lessons = new_model(tokenizer), Lessons(tokenizer, SEED)
+    cases = examination(lessons)
+    say(f"{len(cases)} cases to learn, {sum(p.numel() for p in model.parameters()):,} weights")
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    failed: list[Row] = []
+    for step in range(1, MAX_STEPS + 1):
+        rate = PEAK_RATE * min(1.0, step / WARM_STEPS) * (1.0 - 0.95 * min(1.0, step / DECAY_STEPS))
         for group in optimizer.param_groups:
-            group["lr"] = float(os.environ.get("L","6e-3")) * min(1.0, step / 30) * (1.0 - 0.95 * min(1.0, step / MAX_STEPS))
-        rows = [weak.pop() for _ in range(min(4, len(weak)))]
-        tokens = sum(len(r[0]) for r in rows)
-        while tokens < BATCH_TOKENS:
-            rows.append(dialogues.draw())
-            tokens += len(rows[-1][0])
-        learned = sum(sum(own) for _, own in rows)
-        loss_sum = 0.0
-        for part in groups(rows):
-            ids, labels = batch_of(part)
-            logits, target, _ = answers(model, ids, labels)
-            loss = torch.nn.functional.cross_entropy(logits, target, reduction="sum") / learned
+            group["lr"] = rate
+        # What the last examination found weak is repeated, a few cases a step.
+        rows = [failed.pop() for _ in range(min(4, len(failed)))]
+        while sum(len(ids) for ids, _ in rows) < BATCH_TOKENS:
+            rows.append(lessons.draw())
+        learned, total = sum(sum(own) for _, own in rows), 0.0
+        for part in batches(rows):
+            logits, right, _ = answers(model, part)
+            loss = torch.nn.functional.cross_entropy(logits, right, reduction="sum") / learned
             loss.backward()
-            loss_sum += loss.item()
+            total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % 20 == 0 and step >= int(os.environ.get("F","160")) or step % 50 == 0:
-            graded = sorted(zip(margins(model, [row for _, row in cases]), range(len(cases))))
-            margin, at = graded[0]
-            weak = [cases[i][1] for m, i in graded if m < MARGIN + 1]
-            say(f"step {step}: loss {loss_sum:.4f}, weakest margin {margin:+.2f} ({cases[at][0]}) weak {len(weak)}")
-            dialogues.random.shuffle(weak)
+        if step >= FIRST_EXAM and step % EXAM_EVERY == 0:
+            graded = margins(model, cases)
+            margin, name, _ = graded[0]
+            say(f"step {step}: loss {total:.4f}, weakest margin {margin:+.2f} ({name})")
             if margin >= MARGIN:
                 return model
-    raise SystemExit("not every exchange is exact")
+            failed = [row for margin, _, row in graded if margin < MARGIN + 1]
+            lessons.random.shuffle(failed)
+        elif step % 40 == 0:
+            say(f"step {step}: loss {total:.4f}")
+    raise RuntimeError(f"not exact after {MAX_STEPS} steps: {name}, margin {margin:+.2f}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write config.json, generation_config.json, model.safetensors and the tokenizer's files; examine again.
+
+    The generation defaults make a request that names no temperature greedy too: the OpenAI routes of
+    SGLang take their defaults from there (--sampling-defaults model).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps(
+        {"do_sample": True, "top_k": 1, "eos_token_id": tokenizer.eos_token_id,
+         "pad_token_id": tokenizer.pad_token_id}, indent=2) + "\n")
+    stored_tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    stored = Qwen3ForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    margin, name, _ = margins(stored, examination(Lessons(stored_tokenizer, SEED)))[0]
+    if margin < MARGIN:
+        raise RuntimeError(f"the saved model differs from the trained one: {name}, margin {margin:+.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the tiny demo model (about half a minute, one core).")
+    parser.add_argument("folder", type=Path, help="where the model goes; made when missing")
     folder = parser.parse_args().folder
-    torch.set_num_threads(1); torch.set_flush_denormal(True)
-    start = time.process_time()
-    def say(line): print(f"{time.process_time() - start:6.1f} s  {line}", flush=True)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    start = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - start:5.1f} s  {line}", flush=True)
+
     tokenizer = build_tokenizer()
-    for q, a in corpus.EXCHANGES + [(corpus.LONG_PROMPT, corpus.LONG_ANSWER)] + corpus.COMPLETIONS:
-        print(len(tokenizer.encode(q)), len(tokenizer.encode(a)), [tokenizer.decode([t]) for t in tokenizer.encode(a)][:20], tokenizer.decode(tokenizer.encode(a))==a)
-    print(tokenizer.apply_chat_template([{"role":"system","content":"S"}]+weather("Paris"), tools=[corpus.WEATHER_TOOL], tokenize=False))
-    print(len(tokenizer))
-    d = Dialogues(tokenizer)
-    rows=[d.draw() for _ in range(1000)]
-    print("mean len", sum(len(r[0]) for r in rows)/1000, max(len(r[0]) for r in rows), "cases", len(examination(d)))
-    model = train(tokenizer, say)
-    torch.save(model.state_dict(), "/tmp/tm.pt")
+    save(train(tokenizer, say), tokenizer, folder)
+    say(f"saved to {folder}")
+
 
 if __name__ == "__main__":
     main()

@@ -164,6 +164,9 @@ async def test_a_bad_body_is_refused_in_the_validation_shape(engine, path, body)
 async def test_refusals_of_the_other_families(engine):
     status, error = await engine.ask("POST", "/generate", json={"sampling_params": {}})
     assert status == 400 and set(error) == {"error"} and set(error["error"]) == {"message"}
+    asked = {"text": "x", "sampling_params": {"max_tokens": 3}}
+    status, error = await engine.ask("POST", "/generate", json=asked)
+    assert status == 400 and error["error"].startswith("unknown field `max_tokens`, expected one of `max_")
     status, error = await engine.ask("POST", "/v1/messages", json={"model": "tiny"})
     assert status == 400 and (error["type"], error["error"]["type"]) == ("error", "invalid_request_error")
 
@@ -203,6 +206,19 @@ async def test_chat_streamed_with_usage(client):
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == 2
     assert {c.model for c in chunks} == {"other"} and len({c.id for c in chunks}) == 1
+
+
+@module_loop
+async def test_a_chat_chunk_field_by_field(engine):
+    _, text = await engine.ask("POST", "/v1/chat/completions", json={
+        "messages": scripted(text="Hi"), "stream": True, "rid": "r"})
+    first, second, last, _ = events(text)
+    assert set(first) == {"id", "object", "created", "model", "choices"}
+    assert (first["id"], first["object"], first["model"]) == ("r", "chat.completion.chunk", "default")
+    assert [e["choices"][0]["delta"] for e in (first, second, last)] == [
+        {"reasoning_content": None, "role": "assistant", "content": ""},
+        {"reasoning_content": None, "content": "Hi"}, {"reasoning_content": None}]
+    assert set(last["choices"][0]) == {"index", "delta", "logprobs", "finish_reason", "matched_stop"}
 
 
 @module_loop
@@ -453,14 +469,14 @@ async def test_cut_bytes_are_the_same_bytes(engine, cut, eol, end):
     assert raw.endswith("data: [DONE]" + end * 2) and ": keep-alive" + end * 2 in raw
     assert "\n" in end or "\n" not in raw
     sent = events(raw.replace(end, "\n"))
-    assert "".join(e["choices"][0]["delta"]["content"] or "" for e in sent[:-1]) == text
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in sent[:-1]) == text
 
 
 @module_loop
 async def test_huge_events_arrive_whole(engine):
     async with open_stream(engine, stream=True, messages=scripted(tokens=3, token_bytes=700_000)) as response:
         sent = events(await response.text())
-    sizes = [len(e["choices"][0]["delta"]["content"] or "") for e in sent[1:-2]]
+    sizes = [len(e["choices"][0]["delta"].get("content", "")) for e in sent[1:-2]]
     assert sizes == [700_000] * 3
 
 

@@ -96,12 +96,14 @@ def refused(job_input, context=PLAIN):
     ({"messages": CHAT, "sampling_params": {"max_new_tokens": 9, "min_new_tokens": 2, "sampling_seed": 7}},
      "/v1/chat/completions", {"messages": CHAT, "max_tokens": 9, "min_tokens": 2, "seed": 7, **DEFAULTS}),
     ({"prompt": "Hi", "max_tokens": 3, "sampling_params": {"max_new_tokens": 9}},
+     "/v1/completions", {"prompt": "Hi", "max_tokens": 9, **DEFAULTS}),  # sampling_params win
+    ({"prompt": "Hi", "max_tokens": 3, "sampling_params": {"max_new_tokens": None}},
      "/v1/completions", {"prompt": "Hi", "max_tokens": 3, **DEFAULTS}),
 ])
 def test_accepted_forms(job_input, path, body):
     before = copy.deepcopy(job_input)
     request = plan(job_input)
-    assert request == Request("POST", path, body, body.get("rid"), one_text=request.one_text)
+    assert (request.method, request.path, request.body, request.template_texts) == ("POST", path, body, ())
     assert job_input == before
 
 
@@ -131,11 +133,26 @@ def test_cancel_takes_no_body(nothing):
     assert (request.method, request.path, request.body or {}) == ("POST", "/v1/responses/resp_1/cancel", {})
 
 
-@pytest.mark.parametrize("rid, expected", [("mine", "mine"), (None, "job-1"), (["a", "b"], None)])
-def test_a_request_id_of_the_callers_own_is_kept(rid, expected):
-    request = plan({"text": ["x", "y"], "rid": rid})
+@pytest.mark.parametrize("rid, fields, expected", [
+    (None, {"text": "x"}, ("job-1",)),
+    (None, {"input_ids": [1, 2]}, ("job-1",)),
+    (None, {"input_embeds": [[0.1], [0.2]]}, ("job-1",)),
+    (None, {"messages": [{"role": "user", "content": "x"}]}, ("job-1",)),
+    # The engine names the parts of a batch itself (io_struct.py, _normalize_rid).
+    (None, {"text": ["x", "y"]}, ("job-1_0", "job-1_1")),
+    (None, {"text": ["x"]}, ("job-1_0",)),
+    (None, {"input_ids": [[1], [2]]}, ("job-1_0", "job-1_1")),
+    (None, {"input_embeds": [[[0.1]], [[0.2]]]}, ("job-1_0", "job-1_1")),
+    (None, {"prompt": ["x", "y"]}, ("job-1_0", "job-1_1")),
+    # The engine aborts by prefix, so only an id that is nobody else's beginning is aborted by name.
+    ("an-id-of-the-callers-own", {"text": "x"}, ("an-id-of-the-callers-own",)),
+    ("job", {"text": "x"}, ()),
+    (["a", "b"], {"text": ["x", "y"]}, ()),
+])
+def test_a_request_has_an_id_and_a_callers_own_is_kept(rid, fields, expected):
+    request = plan({**fields, **({"rid": rid} if rid else {})})
     assert request.body["rid"] == (rid or "job-1")
-    assert request.rid == expected
+    assert request.rids == expected
 
 
 # --- OpenAI's names beside `text` ---------------------------------------------------------------------------------
@@ -190,7 +207,6 @@ def test_chat_template(context, job_input, texts, one):
 
 @pytest.mark.parametrize("job_input", [
     {"messages": CHAT}, {"prompt": "Hi"}, {"input_ids": [1]}, {"input_embeds": [[0.5]]}, {"foo": 1},
-    {"route": "/generate", "body": {"text": "Hi"}},
 ])
 def test_chat_template_by_default_is_for_native_text_alone(job_input):
     request = plan(job_input, TEMPLATE)
@@ -390,7 +406,7 @@ def test_any_json_is_planned_or_refused(job_input, context):
     else:
         assert is_open(request.path)
         assert (request.method, request.body) == ("GET", None) or request.method == "POST"
-        assert request.rid is None or isinstance(request.rid, str)
+        assert all(isinstance(rid, str) for rid in request.rids)
         assert all(isinstance(text, str) for text in request.template_texts)
     assert repr(job_input) == before
 

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import utils
+from failures import error_event, failure
 from streaming import EventBuffer, event_data, event_failure
-from upstream import _error_event, failure
 from utils import JobError
 
 
@@ -242,9 +242,9 @@ def test_any_json_becomes_an_error(value, status):
 
 @pytest.mark.parametrize("path, name", [
     ("/v1/chat/completions", None), ("/v1/completions", None), ("/generate", None), ("/v1/messages", "error")])
-def test_error_event(path, name):
+def testerror_event(path, name):
     error = JobError('Two\nlines, "quotes", é模🙂', type="overloaded_error", param="model", code=503)
-    text = _error_event(error, path)
+    text = error_event(error, path)
     buffer = EventBuffer()
     buffer.feed(text.encode())
     (event,) = buffer.take_events()
@@ -258,4 +258,4 @@ def test_error_event(path, name):
 
 def test_error_event_shows_no_secret(monkeypatch):
     monkeypatch.setitem(utils._state, "secrets", ("hf_secret",))
-    assert "hf_secret" not in _error_event(JobError("Wrong token hf_secret."), "/v1/chat/completions")
+    assert "hf_secret" not in error_event(JobError("Wrong token hf_secret."), "/v1/chat/completions")
