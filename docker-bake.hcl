@@ -1,5 +1,5 @@
 # docker buildx bake            builds the default variant, CUDA 13
-# docker buildx bake cuda129    for hosts whose driver ends at CUDA 12.9
+# docker buildx bake cuda129    for hosts whose driver knows CUDA 12.9 and no newer
 # docker buildx bake all        both
 #
 # Every variable can be set in the environment: VERSION=1.0.0 IMAGE=registry/name docker buildx bake --push
@@ -48,7 +48,7 @@ target "cuda13" {
   tags = ["${IMAGE}:${VERSION}-cuda13", "${IMAGE}:${VERSION}"]
 }
 
-# The last SGLang that is published for CUDA 12.9; the build writes its own flag snapshot.
+# An older SGLang, because this one's image needs CUDA 13; the build writes a flag snapshot of its own.
 target "cuda129" {
   inherits = ["_worker"]
   args = {

@@ -21,7 +21,7 @@ from pathlib import Path
 
 _SAFETENSORS = "*.safetensors"
 # Formats that hold the weights once more, for other programs or older versions of the same one.
-_DUPLICATES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.onnx", "*.onnx_data")
+_DUPLICATES = ("pytorch_model*.bin", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.onnx", "*.onnx_data")
 # Other programs' exports and things for the eye, whatever the weights' format is.
 _NEVER = ("original/*", "onnx/*", "openvino/*", "coreml/*", "metal/*", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.mp4",
           "*.pdf", ".gitattributes")

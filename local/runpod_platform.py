@@ -222,7 +222,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--public-url", metavar="URL", help="how workers and clients reach it, when not by the "
                                                        "address above (http://platform:8000)")
     p.add_argument("--post-delay-ms", type=float, default=0.0, metavar="MS",
-                   help="round trip of every POST of a worker, 30 to 100 on the real platform (default: 0)")
+                   help="round trip of every POST of a worker (default: %(default)s)")
     p.add_argument("--execution-timeout-ms", type=int, default=Policy.execution_timeout, metavar="MS",
                    help="how long a job may run (default: %(default)s)")
     p.add_argument("--ttl-ms", type=int, default=Policy.ttl, metavar="MS",

@@ -164,6 +164,7 @@ def test_ready_is_asked_first_and_health_where_it_is_unknown(serve, output, answ
     assert not engine.ready.is_set()
     assert engine.wait_ready() > 0
     assert engine.ready.is_set() and not engine.exited.is_set() and engine.returncode is None
+    engine.stop(PATIENCE)  # and with it every line is read
     assert [path for path, _ in requests(output)] == asked
 
 
@@ -173,6 +174,7 @@ def test_the_api_key_goes_with_every_question(serve, output, key, sent):
     engine.start()
     engine.wait_ready()
     engine.capacity()
+    engine.stop(PATIENCE)
     assert requests(output) == [["/ready", sent], ["/health", sent], ["/server_info", sent]]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import anthropic
 import openai
 import pytest
+import pytest_asyncio
 
 from local import corpus, environments
 from local.runpod_platform import Platform
@@ -35,25 +36,25 @@ def real_environ(engine_python, model_path) -> dict[str, str]:
             "TOOL_CALL_PARSER": "qwen25", "API_KEY": API_KEY, "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def platform():
     async with Platform() as stand_in:
         yield stand_in
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def worker(platform, real_environ):
     async with WorkerProcess(platform, real_environ, ready_within=240) as process:
         yield await process.connected()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def client(platform, worker):
     async with openai.AsyncOpenAI(base_url=platform.openai_url, api_key="any", max_retries=0, timeout=120) as sdk:
         yield sdk
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def claude_client(platform, worker):
     async with anthropic.AsyncAnthropic(base_url=platform.url + "/openai", auth_token="any", max_retries=0,
                                         timeout=120) as sdk:

@@ -9,11 +9,12 @@ def test_files_that_the_server_loads():
     names = [".gitattributes", "README.md", "config.json", "tokenizer.json", "tokenizer.model", "merges.txt",
              "chat_template.jinja", "modeling_own.py", "model-00001-of-00002.safetensors",
              "model-00002-of-00002.safetensors", "model.safetensors.index.json", "consolidated.safetensors",
-             "pytorch_model.bin", "tf_model.h5", "original/params.json", "onnx/model.onnx", "figures/a.png"]
+             "pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "sparse_linear.pt",
+             "tf_model.h5", "original/params.json", "onnx/model.onnx", "figures/a.png"]
     assert download_model.wanted(names) == [
         "README.md", "config.json", "tokenizer.json", "tokenizer.model", "merges.txt", "chat_template.jinja",
         "modeling_own.py", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-        "model.safetensors.index.json"]
+        "model.safetensors.index.json", "sparse_linear.pt"]
 
 
 @pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.gguf", "consolidated.safetensors"])
