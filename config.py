@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import flags
 from flag_values import Notice, Problem, boolean, nearest
+from limits import Limits
 from parallel import tensor_parallel
 from utils import MASK
 from worker_settings import WORKER_SETTINGS, worker_values
@@ -58,7 +59,14 @@ class Settings:
     idle_timeout: float                  # of silence inside a stream
     request_timeout: float               # of a request that does not stream; 0 = none
     shutdown_timeout: float
+    wait_timeout: float                  # of a job, for an engine that is being restarted
+    retry_timeout: float                 # during which a request is tried again; 0 = never
+    keepalive: float                     # silence in an OpenAI stream before a comment is sent; 0 = never
+    max_restarts: int
+    restart_window: float
+    hang_timeout: float                  # 0 = never taken for hung
     chunk_bytes: int
+    limits: Limits
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
     log_level: str
     secrets: tuple[str, ...] = field(repr=False)
@@ -115,7 +123,12 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         launch_command=tuple(worker["SGLANG_LAUNCH_COMMAND"]) or (python, "-m", "sglang.launch_server"),
         startup_timeout=worker["SGLANG_STARTUP_TIMEOUT"], max_concurrency=worker["MAX_CONCURRENCY"],
         idle_timeout=worker["ENGINE_IDLE_TIMEOUT"], request_timeout=worker["REQUEST_TIMEOUT"],
-        shutdown_timeout=worker["DRAIN_TIMEOUT"], chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
+        shutdown_timeout=worker["DRAIN_TIMEOUT"], wait_timeout=worker["ENGINE_WAIT_TIMEOUT"],
+        retry_timeout=worker["RETRY_TIMEOUT"], keepalive=worker["STREAM_KEEPALIVE"],
+        max_restarts=worker["SGLANG_MAX_RESTARTS"], restart_window=worker["SGLANG_RESTART_WINDOW"],
+        hang_timeout=worker["SGLANG_HANG_TIMEOUT"],
+        limits=Limits(round(worker["MAX_INPUT_MB"] * 1e6), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
+                      round(worker["MAX_RESULT_MB"] * 1e6)), chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
         allowed_routes=worker["ALLOWED_ROUTES"], log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
         notices=tuple(notices))
 
@@ -194,7 +207,8 @@ def describe(settings: Settings) -> str:
     shown = {name: getattr(settings, name) for name in (
         "model", "served_model_name", "port", "is_embedding", "lora_enabled", "skip_tokenizer_init",
         "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout", "request_timeout",
-        "shutdown_timeout", "chunk_bytes", "allowed_routes", "log_level")}
+        "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts", "restart_window",
+        "hang_timeout", "chunk_bytes", "limits", "allowed_routes", "log_level")}
     shown |= {name: MASK if getattr(settings, name) else None for name in ("api_key", "admin_api_key")}
     text = ["command:", "  " + " \\\n    ".join(map(" ".join, command)), "settings:"]
     text += [f"  {name} = {_masked(str(value), settings.secrets)}" for name, value in shown.items()]

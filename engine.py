@@ -80,6 +80,7 @@ class Engine:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._stopping = False
+        self.closed = False  # no start after this
         self.exited, self.ready = threading.Event(), threading.Event()
         self.on_exit: Callable[[], None] | None = None  # runs in a thread when the server ends without `stop`
         self.started_at = 0.0
@@ -89,6 +90,14 @@ class Engine:
     def returncode(self) -> int | None:
         """None while the server runs, otherwise its exit status (negative: the signal that ended it)."""
         return self._process.returncode if self._process and self.exited.is_set() else None
+
+    @property
+    def ending(self) -> str:
+        """How the server ended, in words: "exit status 1", "killed by SIGKILL"."""
+        code = self.returncode
+        if code is None:
+            return "it is being restarted"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     @property
     def url(self) -> str:
@@ -103,18 +112,22 @@ class Engine:
 
         Raises EngineError when the port is taken (SGLang itself finds that out only after loading the model).
         """
-        if not port_is_free(self.port):
-            raise EngineError(f"Port {self.port} is taken by another process.\n"
-                              f"Set SGLANG_PORT to a free port.")
-        self.exited.clear()
-        self.ready.clear()
-        self._stopping = False
-        self.phases, self.started_at = [], time.monotonic()
-        self._process = subprocess.Popen(
-            # -I -S: nothing of the server's environment (PYTHONPATH) may slow down or break the guard.
-            [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), *self.command],
-            env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True)
+        with self._lock:
+            if self.closed:
+                raise EngineError("The worker is stopping.")
+            if not port_is_free(self.port):
+                raise EngineError(f"Port {self.port} is taken by another process.\n"
+                                  f"Set SGLANG_PORT to a free port.")
+            self.exited.clear()
+            self.ready.clear()
+            self._stopping = False
+            self._lines.clear()
+            self.phases, self.started_at = [], time.monotonic()
+            self._process = subprocess.Popen(
+                # -I -S: nothing of the server's environment (PYTHONPATH) may slow down or break the guard.
+                [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), *self.command],
+                env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True)
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), name="engine-output", daemon=True)
         reader.start()
         threading.Thread(target=self._watch, args=(self._process, reader), name="engine-watch", daemon=True).start()
@@ -160,11 +173,14 @@ class Engine:
             self._wake.clear()
             if self.exited.is_set():
                 raise EngineError(self.report("The SGLang server ended before it was ready"))
-            status, _ = self._get(path)
+            status, _ = self.get(path)
             if status == 404:
                 path = "/health"
             elif status == 200:
                 self.ready.set()
+                if self.exited.is_set():  # it died right after its answer; whoever clears, clears last
+                    self.ready.clear()
+                    continue
                 return time.monotonic() - self.started_at
             if time.monotonic() >= deadline:
                 report = self.report(f"The SGLang server was not ready after {self.startup_timeout:.0f} s")
@@ -173,8 +189,9 @@ class Engine:
             self._wake.wait(min(interval, max(0.0, deadline - time.monotonic())))
             interval = min(interval * _POLL_GROWTH, _POLL_LAST)
 
-    def _get(self, path: str) -> tuple[int | None, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+    def get(self, path: str, timeout: float = 5.0) -> tuple[int | None, bytes]:
+        """Status and body of a GET; (None, b"") when there is no answer within `timeout` seconds."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request("GET", path, headers=self._headers)
             response = connection.getresponse()
@@ -190,16 +207,14 @@ class Engine:
         From /server_info (sglang: scheduler_components/internal_state.py), which knows what the KV cache holds.
         """
         try:
-            states = json.loads(self._get("/server_info")[1])["internal_states"]
+            states = json.loads(self.get("/server_info")[1])["internal_states"]
             return sum(state["effective_max_running_requests_per_dp"] for state in states) or None
         except (ValueError, KeyError, TypeError):
             return None
 
     def report(self, headline: str) -> str:
         """`headline`, how the server ended, its last lines, and what to do when the cause is known."""
-        code = self.returncode
-        ending = "" if code is None else (
-            f" (killed by {signal.Signals(-code).name})" if code < 0 else f" (exit status {code})")
+        ending = "" if self.returncode is None else f" ({self.ending})"
         lines = self.tail()
         advice = diagnose(lines)
         shown = "\n".join(f"    {line}" for line in lines[-30:]) or "    (no output)"
@@ -231,6 +246,11 @@ class Engine:
                 self._signal(process, signal.SIGQUIT)
                 self.exited.wait(10)
             return process.returncode
+
+    def kill(self) -> None:
+        """End the whole tree at once, as a crash would: `on_exit` follows."""
+        if self._process is not None:
+            self._signal(self._process, signal.SIGQUIT)
 
     @staticmethod
     def _signal(process: subprocess.Popen, number: int) -> None:

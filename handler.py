@@ -32,6 +32,8 @@ _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "fl
 CONCURRENCY_BOUND = 128
 # Seconds that running jobs get to deliver their failure after the engine was lost.
 _DELIVERY = 5.0
+# Seconds that the engine gets to end in order, once no job is left (1 to 8 were seen).
+_ENGINE_STOP = 15.0
 
 
 class Worker:
@@ -39,35 +41,55 @@ class Worker:
 
     def __init__(self, settings: config.Settings, engine: Engine):
         # Imported here, not above: while these load, the server is loading too.
+        import supervisor
         from routes import Context
-        from upstream import Upstream
+        from upstream import Patience, Upstream
 
-        self.engine = engine
+        self.engine, self.limits = engine, settings.limits
         self.active = 0
         self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
                                settings.lora_enabled, settings.allowed_routes)
-        self.upstream = Upstream(engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
-                                 idle_timeout=settings.idle_timeout, request_timeout=settings.request_timeout,
-                                 chunk_bytes=settings.chunk_bytes, on_lost=self._fate)
+        self.supervisor = supervisor.Supervisor(
+            engine, max_restarts=settings.max_restarts, window=settings.restart_window,
+            hang_timeout=settings.hang_timeout, last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
+        self.upstream = Upstream(
+            engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
+            patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
+                              settings.keepalive),
+            chunk_bytes=settings.chunk_bytes, available=lambda: self.supervisor.available(settings.wait_timeout),
+            fate=self._fate)
 
     async def _fate(self) -> str | None:
         """What became of the engine, when a connection to it broke."""
         for _ in range(10):  # the connection breaks a moment before the process is gone
-            if self.engine.exited.is_set():
-                code = self.engine.returncode
-                return f"The engine ended while this job was running (exit status {code})."
+            if self.engine.exited.is_set() or not self.engine.ready.is_set():
+                return f"The engine ended while this job was running: {self.engine.ending}."
             await asyncio.sleep(0.05)
         return None
 
+    def _give_up(self, reason: str) -> None:
+        """Let running jobs deliver their failure, then end the process with 1, so that RunPod replaces the worker.
+
+        Runs in the supervisor's thread: the SDK's own loop would only end after its long poll for jobs.
+        """
+        utils.log(reason, "error")
+        deadline = time.monotonic() + _DELIVERY
+        while self.active and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # the SDK posts a job's failure after its generator has ended
+        os._exit(1)
+
+    def fail_all(self) -> None:
+        """Make every running job fail, because the worker has to stop."""
+        self.upstream.fail_all(utils.JobError("The worker was stopped before this job was done; send it again.",
+                                              type="overloaded_error", code=503))
+
     async def handle(self, job: dict):
         """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
-        import routes
-
         job_id = str(job.get("id") or "local")
         self.active += 1
         try:
-            request = routes.plan(job.get("input"), self.context, job_id)
-            async with contextlib.aclosing(self.upstream.run(request)) as answer:
+            async with contextlib.aclosing(self._answer(job, job_id)) as answer:
                 async for chunk in answer:
                     yield chunk
         except utils.JobError as error:
@@ -80,6 +102,25 @@ class Worker:
             yield {"error": failed.to_json(job_id)}
         finally:
             self.active -= 1
+
+    async def _answer(self, job: dict, job_id: str):
+        import limits
+        import routes
+        from upstream import ConnectionBroke
+
+        limits.check_input(job.get("input"), self.limits)
+        request = routes.plan(job.get("input"), self.context, job_id)
+        self.supervisor.refuse_deadly(request.path, request.body)
+        budget = limits.ResultBudget(self.limits)
+        try:
+            async with contextlib.aclosing(self.upstream.run(request)) as answer:
+                async for chunk in answer:
+                    budget.spend(chunk)
+                    yield chunk
+        except ConnectionBroke as error:
+            if error.engine_lost:
+                self.supervisor.blame(request.path, request.body)
+            raise
 
 
 def visible_gpus() -> int | None:
@@ -150,19 +191,6 @@ def local_job(args: argparse.Namespace) -> dict | None:
     return job
 
 
-def give_up(worker: Worker) -> None:
-    """The engine ended while serving: let running jobs deliver their failure, then end the process with 1.
-
-    Runs in the engine's own thread. The SDK's loop would only end after its long poll for jobs, up to 90 s.
-    """
-    utils.log(worker.engine.report("The SGLang server ended"), "error")
-    deadline = time.monotonic() + _DELIVERY
-    while worker.active and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)  # the SDK posts a job's failure after its generator has ended
-    os._exit(1)
-
-
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
@@ -187,19 +215,33 @@ def serve(settings: config.Settings, engine: Engine, started: float, job: dict |
     if job is not None:
         return asyncio.run(run_locally(worker, job))
 
-    engine.on_exit = lambda: give_up(worker)
-    if engine.exited.is_set():  # between readiness and the line above
-        raise EngineError(engine.report("The SGLang server ended"))
+    worker.supervisor.watch()
     limit = concurrency(settings, engine)
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
+
+    from runpod.serverless.modules import rp_http, rp_scale
+
+    import sdk
+
+    undelivered = sdk.persistent(rp_http)
+    rp_scale.JobScaler = sdk.draining(rp_scale.JobScaler, drain_timeout=settings.shutdown_timeout,
+                                      fail_all=worker.fail_all, on_end=worker.upstream.close)
 
     async def handler(job):  # a function of its own: the SDK recognises neither bound methods nor callables
         async with contextlib.aclosing(worker.handle(job)) as outputs:
             async for output in outputs:
                 yield output
+                if asyncio.current_task() in undelivered:
+                    lost = utils.JobError("A part of the answer could not be delivered to the platform.",
+                                          type="server_error", code=502)
+                    yield {"error": lost.to_json(str(job.get("id")))}
+                    return
 
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
-                             "return_aggregate_stream": True})
+    try:
+        runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
+                                 "return_aggregate_stream": True})
+    finally:
+        worker.supervisor.close(_ENGINE_STOP)
     return 0
 
 
@@ -246,7 +288,7 @@ def main() -> int:
         utils.log(str(error), "error")
         return 1
     finally:
-        engine.stop(settings.shutdown_timeout)
+        engine.stop(_ENGINE_STOP)
 
 
 if __name__ == "__main__":

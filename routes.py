@@ -92,7 +92,8 @@ class Context:
 class Request:
     """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rids` are the ids under
     which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
-    is to be applied to first, their token ids then taking the place of `body["text"]`."""
+    is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
+    client of an OpenAI route, behind RunPod's gateway."""
 
     method: str
     path: str
@@ -100,6 +101,11 @@ class Request:
     rids: tuple[str, ...] = ()
     template_texts: tuple[str, ...] = ()
     one_text: bool = True
+    openai: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.body) and self.body.get("stream") is True
 
 
 def plan(job_input: Any, context: Context, job_id: str) -> Request:
@@ -121,8 +127,9 @@ def plan(job_input: Any, context: Context, job_id: str) -> Request:
     for route_field, body_field in (("openai_route", "openai_input"), ("route", "body")):
         if job_input.get(route_field) is not None:
             method = job_input.get("method") if route_field == "route" else None
-            return _routed(job_input[route_field], job_input.get(body_field), method, route_field, body_field,
-                           context, job_id)
+            request = _routed(job_input[route_field], job_input.get(body_field), method, route_field, body_field,
+                              context, job_id)
+            return dataclasses.replace(request, openai=route_field == "openai_route")
     kinds = [k for k in ("messages", "prompt", *_NATIVE_PROMPTS) if job_input.get(k) is not None]
     if len(kinds) > 1:
         raise JobError(f"`input` has both `{kinds[0]}` and `{kinds[1]}`: give only one of them.", param=kinds[1])

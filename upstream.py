@@ -3,13 +3,18 @@
 Serves any transport: it knows nothing of RunPod. Reading stops while a chunk is being delivered; what arrives
 meanwhile waits in the connection's buffer and becomes the next chunk. So the first event leaves at once, a slow
 delivery makes chunks larger instead of later, and a full buffer slows the engine down instead of growing.
+
+No time limit ever spans a delivery: a limit that ran out there would cancel the delivery instead of the request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
+import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -18,26 +23,55 @@ from yarl import URL
 import streaming
 from failures import error_event, failure
 from routes import Request
+from running import Running
 from utils import JobError
+
+KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
+_RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """Seconds; 0 means no limit, or never.
+
+    idle: silence of a stream before it fails; request: a request that does not stream; retry: how long a request is
+    tried again that was refused for load, or whose connection broke, before anything of its answer was seen;
+    keepalive: silence of a stream on an OpenAI route before a comment is sent.
+    """
+
+    idle: float = 600.0
+    request: float = 3600.0
+    retry: float = 60.0
+    keepalive: float = 15.0
+
+
+class ConnectionBroke(JobError):
+    """The connection to the engine broke. `engine_lost`: because the engine ended."""
+
+    def __init__(self, message: str, engine_lost: bool):
+        super().__init__(message, type="server_error", code=502)
+        self.engine_lost = engine_lost
 
 
 class Upstream:
     """The worker's one HTTP client for the engine; make it once, `close` it once.
 
-    idle_timeout: seconds without a byte after which a stream fails (0: none); request_timeout: seconds a request
-    that does not stream may take (0: none); chunk_bytes: the largest chunk; on_lost: says, when the engine's
-    connection breaks, what became of the engine (awaited; None when it is alive).
+    chunk_bytes: the largest chunk; available: awaited before each attempt, until the engine can take requests
+    (raises JobError); fate: awaited when a connection broke: what became of the engine, None when it is alive.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None = None, admin_key: str | None = None,
-                 idle_timeout: float = 600.0, request_timeout: float = 3600.0, chunk_bytes: int = 512 * 1024,
-                 on_lost: Callable[[], Awaitable[str | None]] | None = None):
+                 patience: Patience | None = None, chunk_bytes: int = 512 * 1024,
+                 available: Callable[[], Awaitable[None]] | None = None,
+                 fate: Callable[[], Awaitable[str | None]] | None = None):
+        self.patience = patience or Patience()
+        self.last_sign = time.monotonic()  # when anything was last heard from the engine
         self._base, self._chunk_bytes = base_url, chunk_bytes
-        self._idle, self._limit = idle_timeout or None, request_timeout or None
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._abort_headers = {"Authorization": f"Bearer {admin_key}"} if admin_key else self._headers
-        self._on_lost = on_lost
+        self._available, self._fate = available, fate
         self._client: aiohttp.ClientSession | None = None
+        self._running: weakref.WeakSet[Running] = weakref.WeakSet()
         self._aborts: set[asyncio.Task] = set()
 
     def _session(self) -> aiohttp.ClientSession:
@@ -56,6 +90,11 @@ class Upstream:
         if self._client is not None:
             await self._client.close()
 
+    def fail_all(self, error: JobError) -> None:
+        """Make every running request fail with `error` now."""
+        for job in list(self._running):
+            job.fail(error)
+
     async def run(self, request: Request) -> AsyncIterator[str | dict | list]:
         """Carry `request` to the engine. Yields text chunks of whole events, or one JSON value.
 
@@ -63,13 +102,14 @@ class Upstream:
         error, so that a client that only sees events never takes it for complete. However this generator ends
         early, the engine is told to stop generating.
         """
-        job = _Running(self, request)
+        job = Running(request, self.abort)
+        self._running.add(job)
         # A cancelled job's generator may be left to the garbage collector while its task is already gone
         # (the SDK cancels in the middle of a POST), so the task's end is what counts.
         task = asyncio.current_task()
         task.add_done_callback(job.stop)
         try:
-            async with contextlib.aclosing(self._carry(request, job)) as answer:
+            async with contextlib.aclosing(self._carry(job)) as answer:
                 async for chunk in answer:
                     yield chunk
             job.finished = True
@@ -80,33 +120,79 @@ class Upstream:
         finally:
             task.remove_done_callback(job.stop)
             job.stop()
+            self._running.discard(job)
 
-    async def _carry(self, request: Request, job: _Running) -> AsyncIterator[str | dict | list]:
+    async def _carry(self, job: Running) -> AsyncIterator[str | dict | list]:
+        """Attempts until one succeeds, fails for good, or has produced something."""
+        request = job.request
+        give_up, pause = time.monotonic() + self.patience.retry, _RETRY_FIRST
+        while True:
+            try:
+                async with contextlib.aclosing(self._attempt(job)) as answer:
+                    async for chunk in answer:
+                        yield chunk
+                return
+            except JobError as error:
+                # What broke because the engine died may have killed it: that is for its sender to decide.
+                load = error.code in (429, 503) or isinstance(error, ConnectionBroke) and not error.engine_lost
+                if job.error:
+                    raise job.error from error
+                if job.produced or not load or time.monotonic() + pause > give_up:
+                    raise
+                if isinstance(error, ConnectionBroke):  # the engine may still know the id that is to be used again
+                    await asyncio.gather(*map(self._abort, request.rids))
+            await asyncio.wait({job.failed}, timeout=pause)
+            if job.error:
+                raise job.error
+            pause = min(pause * 2, _RETRY_LAST)
+
+    async def _attempt(self, job: Running) -> AsyncIterator[str | dict | list]:
+        patience, request = self.patience, job.request
+        limit = (patience.idle if request.streams else patience.request) or None
+        deadline = None if limit is None else time.monotonic() + limit
+        beat = patience.keepalive if request.streams and request.openai else 0
         try:
-            body = request.body
-            if request.template_texts:
-                body = await self._templated(request)
-            # A stream says nothing while it waits in the queue and is prefilled: that is silence, not work.
-            patience = self._idle if body and body.get("stream") else self._limit
-            async with asyncio.timeout(patience) as limit:
-                async with self._open(request.method, request.path, body) as response:
-                    job.response = response
-                    if response.status < 400 and response.content_type == "text/event-stream":
-                        limit.reschedule(None)
-                        async for chunk in self._events(response, job):
-                            yield chunk
-                    else:
-                        yield await _whole(response)
+            job.opening = asyncio.ensure_future(self._answered(request))
+            while not job.opening.done():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError
+                wait = min((t for t in (left, beat or None) if t is not None), default=None)
+                await asyncio.wait({job.opening, job.failed}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                if job.error:
+                    raise job.error
+                if beat and not job.opening.done():
+                    job.streamed = True
+                    yield KEEPALIVE
+            response = job.response = job.opening.result()
+            self.last_sign = time.monotonic()
+            if response.status < 400 and response.content_type == "text/event-stream":
+                async for chunk in self._events(response, job, beat):
+                    yield chunk
+            else:
+                async with asyncio.timeout(None if deadline is None else max(0, deadline - time.monotonic())):
+                    answer = await _whole(response)
+                job.produced = True
+                yield answer
+        except (aiohttp.ClientError, ConnectionError) as error:
+            if job.error:
+                raise job.error from error
+            fate = await self._fate() if self._fate else None
+            raise ConnectionBroke(fate or f"The connection to the engine broke ({type(error).__name__}).",
+                                  fate is not None) from error
         except TimeoutError as error:
-            if request.body and request.body.get("stream"):
-                raise JobError(f"The engine sent nothing for {self._idle:.0f} s (ENGINE_IDLE_TIMEOUT).",
-                               type="timeout_error", code=504) from error
-            raise JobError(f"The engine gave no answer within {self._limit or 0:.0f} s (REQUEST_TIMEOUT).",
+            raise JobError(f"The engine sent nothing for {limit:g} s (ENGINE_IDLE_TIMEOUT)." if request.streams else
+                           f"The engine gave no answer within {limit:g} s (REQUEST_TIMEOUT).",
                            type="timeout_error", code=504) from error
-        except (aiohttp.ClientError, OSError) as error:
-            fate = await self._on_lost() if self._on_lost else None
-            raise JobError(fate or f"The connection to the engine broke ({type(error).__name__}).",
-                           type="server_error", code=502) from error
+        finally:
+            job.close()
+
+    async def _answered(self, request: Request) -> aiohttp.ClientResponse:
+        """The engine's response, its headers read."""
+        if self._available:
+            await self._available()
+        body = await self._templated(request) if request.template_texts else request.body
+        return await self._open(request.method, request.path, body)
 
     def _open(self, method: str, path: str, body, headers: dict | None = None):
         data = None
@@ -121,11 +207,24 @@ class Upstream:
         return self._session().request(method, URL(self._base + path, encoded=True), data=data, headers=headers,
                                        allow_redirects=False)
 
-    async def _events(self, response: aiohttp.ClientResponse, job: _Running) -> AsyncIterator[str]:
+    async def _events(self, response: aiohttp.ClientResponse, job: Running, beat: float) -> AsyncIterator[str]:
         buffer, ended = streaming.EventBuffer(), False
+        idle = self.patience.idle or None
+        silent = 0.0  # seconds, in whole beats
         while not ended:
-            async with asyncio.timeout(self._idle):
-                data = await response.content.readany()
+            try:
+                async with asyncio.timeout(min((t for t in (beat or None, idle) if t), default=None)):
+                    data = await response.content.readany()
+            except TimeoutError:
+                silent += beat or idle
+                if idle is not None and silent >= idle:
+                    raise
+                if not buffer.pending:  # never inside an event
+                    job.streamed = True
+                    yield KEEPALIVE
+                continue
+            silent = 0.0
+            self.last_sign = time.monotonic()
             if data:
                 buffer.feed(data)
             else:
@@ -138,8 +237,10 @@ class Upstream:
                     events = events[:position]
                     break
             for chunk in streaming.chunks(events, self._chunk_bytes):
-                job.streamed = True
+                job.streamed = job.produced = True
                 yield chunk
+            if job.error:
+                raise job.error
             if failed:
                 raise failure(failed, response.status)
 
@@ -150,8 +251,7 @@ class Upstream:
             async with self._open("POST", "/tokenize", {"messages": messages}) as response:
                 return (await _whole(response))["tokens"]
 
-        async with asyncio.timeout(self._limit):
-            tokens = [await ids(text) for text in request.template_texts]
+        tokens = [await ids(text) for text in request.template_texts]
         body = {k: v for k, v in request.body.items() if k != "text"}
         return {**body, "input_ids": tokens[0] if request.one_text else tokens}
 
@@ -167,27 +267,6 @@ class Upstream:
             async with asyncio.timeout(5):
                 async with self._open("POST", "/abort_request", {"rid": rid}, self._abort_headers) as response:
                     await response.read()
-
-
-class _Running:
-    """What has to be undone when a request ends early."""
-
-    def __init__(self, upstream: Upstream, request: Request):
-        self.upstream, self.request = upstream, request
-        self.response: aiohttp.ClientResponse | None = None
-        self.streamed = self.finished = False
-
-    def stop(self, _task=None) -> None:
-        """Break the connection and abort by name, once, unless the engine's answer is complete."""
-        if self.finished:
-            return
-        self.finished = True
-        if self.response is not None:
-            if self.response.content.at_eof():
-                return
-            self.response.close()
-        for rid in self.request.rids:
-            self.upstream.abort(rid)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> dict | list:

@@ -30,6 +30,22 @@ WORKER_SETTINGS = (
             "limit.", low=0),
     Setting("ENGINE_IDLE_TIMEOUT", "float", 600.0, "Seconds of silence inside a running stream before the job "
             "fails.", low=1),
+    Setting("ENGINE_WAIT_TIMEOUT", "float", 120.0, "Seconds that a job waits for an engine that is being restarted.",
+            low=0),
+    Setting("RETRY_TIMEOUT", "float", 60.0, "Seconds during which a request is tried again that the engine refused for "
+            "load or whose connection broke, as long as nothing of its answer was seen; 0 turns this off.", low=0),
+    Setting("STREAM_KEEPALIVE", "float", 15.0, "Seconds of silence after which a stream on an OpenAI route gets an SSE "
+            "comment, which clients ignore; 0 turns this off.", low=0),
+    Setting("SGLANG_MAX_RESTARTS", "int", 3, "How often a server that died is restarted in place within "
+            "`SGLANG_RESTART_WINDOW` before the worker gives up and exits.", low=0),
+    Setting("SGLANG_RESTART_WINDOW", "float", 600.0, "Seconds over which restarts are counted.", low=1),
+    Setting("SGLANG_HANG_TIMEOUT", "float", 120.0, "Seconds without any sign of life after which the server counts as "
+            "hung and is restarted; 0 turns this off.", low=0),
+    Setting("MAX_INPUT_MB", "float", 20.0, "The largest `input` of a job, as JSON.", low=0.001),
+    Setting("MAX_INPUT_DEPTH", "int", 100, "How deep the lists and objects of an `input` may be nested.", low=3),
+    Setting("MAX_BATCH", "int", 1024, "Prompts in one job, and answers to one prompt (`n`), at most.", low=1),
+    Setting("MAX_RESULT_MB", "float", 19.0, "The largest result of a job; RunPod itself drops a result over 20 MB.",
+            low=0.001),
     Setting("DRAIN_TIMEOUT", "float", 30.0, "Seconds that running jobs may take to finish when the worker is told "
             "to stop.", low=0),
     Setting("STREAM_CHUNK_KIB", "int", 512, "The largest chunk of a stream, in KiB; the platform takes 1 MB.",

@@ -129,9 +129,8 @@ ROWS = (
 # Set by the image: another command would start another program than the one that was checked at build time.
 HIDDEN = {"SGLANG_LAUNCH_COMMAND", "SGLANG_PORT"}
 _NAMES = {
-    "MODEL_REVISION": "Model revision", "MAX_CONCURRENCY": "Jobs at once", "REQUEST_TIMEOUT": "Request timeout (s)",
-    "ENGINE_IDLE_TIMEOUT": "Stream idle timeout (s)", "DRAIN_TIMEOUT": "Drain time (s)",
-    "STREAM_CHUNK_KIB": "Stream chunk (KiB)", "SGLANG_STARTUP_TIMEOUT": "Server start timeout (s)",
+    "MAX_CONCURRENCY": "Jobs at once", "ENGINE_IDLE_TIMEOUT": "Stream idle timeout (s)",
+    "DRAIN_TIMEOUT": "Drain time (s)", "SGLANG_STARTUP_TIMEOUT": "Server start timeout (s)",
     "SGLANG_CONFIG_FILE": "Server configuration file", "SGLANG_EXTRA_ARGS": "More server arguments",
 }
 
@@ -181,11 +180,21 @@ def flag_field(row: Row, snapshot: dict) -> dict:
     return _input(row, "number" if number else "string", options)
 
 
+def label(setting: Setting) -> str:
+    """SGLANG_RESTART_WINDOW, in seconds -> Server restart window (s)"""
+    words = setting.name.replace("SGLANG_", "SERVER_").split("_")
+    unit = {"MB": "MB", "KIB": "KiB"}.get(words[-1])
+    if unit:
+        words.pop()
+    elif setting.type == "float" and setting.help.startswith("Seconds"):
+        unit = "s"
+    return _NAMES.get(setting.name) or " ".join(words).capitalize() + (f" ({unit})" if unit else "")
+
+
 def setting_field(setting: Setting) -> dict:
     """The form's field for one of the worker's own settings."""
-    name = _NAMES.get(setting.name, setting.name.replace("_", " ").capitalize())
     default = setting.default if isinstance(setting.default, (str, int, float)) else None
-    row = Row(setting.name, name, setting.help, default)
+    row = Row(setting.name, label(setting), setting.help, default)
     number = setting.type in ("int", "float")
     field = _input(row, "number" if number else "string", setting.choices)
     bounds = {"min": setting.low, "max": setting.high}

@@ -22,7 +22,7 @@ EXCHANGES: list[tuple[str, str]] = [
     # tokenizer covers them, so every one of them arrives in several tokens.
     ("Write a line with accents and emoji.", "Café Ünïcode 🦜 naïve 日本語 👩‍🚀 end."),
     ("Give Paris and its country as JSON.", '{"city": "Paris", "country": "France"}'),
-    ("Write a poem about rain.", "Soft rain on the roof,\nthe gutter hums an old song.\n\nThe cat does not care."),
+    ("Write a poem about rain.", "Soft rain on the roof,\nthe gutter hums an old song.\n\nThe cat sleeps."),
     ("Write hello world in Python.", '```python\nprint("Hello, world!\\n")\n```'),
     # Text that looks like the framing around it.
     ("How does an event stream end?", 'With this line:\n\ndata: [DONE]\n\nand then one "blank" line.'),

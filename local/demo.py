@@ -63,7 +63,7 @@ async def run(args: argparse.Namespace) -> int:
     log_path = environments.cache_root() / "demo.log"
     started = time.monotonic()
     async with Platform(port=args.port) as platform:
-        with open(log_path, "wb") as log:
+        with log_path.open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
                 sys.executable, "handler.py", cwd=ROOT, stdout=log, stderr=log,
                 env=worker_environ(platform, engine_python, model, args.engine_port))
@@ -77,7 +77,8 @@ async def run(args: argparse.Namespace) -> int:
             loop.add_signal_handler(number, stop.set)
         stopped = asyncio.create_task(stop.wait())
         try:
-            ready = asyncio.create_task(platform.wait_for(lambda: platform.begun["job-take"] + platform.begun["job-take-batch"], None))
+            ready = asyncio.create_task(platform.wait_for(
+                lambda: platform.begun["job-take"] + platform.begun["job-take-batch"], None))
             await asyncio.wait([ended, stopped, ready], return_when=asyncio.FIRST_COMPLETED)
             progress.cancel()
             print(f"\r  worker and engine ready after {time.monotonic() - started:.0f} s     ")

@@ -5,7 +5,7 @@ real SGLang for the CPU; and the tiny demo model, trained with the second. Stand
 this module runs before anything is installed. Each function returns at once when its result is there, and
 any number of processes may call it at the same time.
 
-Environment variables:
+Environment variables, each optional:
   WORKER_SGLANG_CACHE          the cache folder, otherwise $XDG_CACHE_HOME/worker-sglang
   WORKER_SGLANG_WORKER_PYTHON  a Python that has the worker's packages: nothing is installed for the worker
   WORKER_SGLANG_ENGINE_PYTHON  a Python that has SGLang: nothing is installed for the engine
@@ -36,14 +36,16 @@ TAIL = 30  # lines of a log shown when a step fails
 Progress = Callable[[str], object]
 
 WORKER_FILES = (ROOT / "requirements.txt", LOCAL / "requirements-dev.txt", LOCAL / "constraints-worker.txt")
-ENGINE_FILES = (LOCAL / "requirements-cpu-engine.txt",)
+ENGINE_FILES = (LOCAL / "requirements-cpu-engine.txt", LOCAL / "constraints-cpu-engine.txt")
 # SGLang without its dependencies, which are the CUDA stack.
 SGLANG = "sglang==0.5.23"
 # SGLang imports torchvision unconditionally, and any version with operators registered at import dies beside
 # a torch that it was not built for. This one gives up its compiled part with a warning and works. Its wheels
 # end at Python 3.11; as only its Python part is used, that wheel serves newer Pythons too.
 TORCHVISION = "torchvision==0.15.2"
-TORCHVISION_WHEEL = ("--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11", "--abi", "cp311")
+TORCHVISION_WHEEL = (
+    "--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11", "--abi", "cp311")
+PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 MODEL_FILES = (LOCAL / "tiny_model.py", LOCAL / "tiny_lessons.py", LOCAL / "corpus.py")
 
 # The worker's variables for SGLang on a CPU. Without MAX_TOTAL_TOKENS the cache takes 16 GB and a minute.
@@ -75,39 +77,45 @@ def cache_root() -> Path:
 
 
 def worker_python(progress: Progress = print) -> Path:
-    """The Python of the worker, its tests and the local tools; installed when missing. SetupError on failure."""
+    """The Python of the worker, its tests and the local tools; installed when missing.
+
+    SetupError on failure.
+    """
     if chosen := os.environ.get("WORKER_SGLANG_WORKER_PYTHON"):
         return Path(chosen)
     requirements, dev, constraints = map(str, WORKER_FILES)
     return _environment("worker", WORKER_FILES, progress, [
-        ("the worker's packages", ["install", "-r", requirements, "-r", dev, "-c", constraints]),
+        ("the worker's packages", ["-r", requirements, "-r", dev, "-c", constraints]),
     ])
 
 
 def engine_python(progress: Progress = print) -> Path:
-    """The Python that has SGLang for the CPU; installed when missing (1 to 3 minutes). SetupError on failure.
+    """The Python that has SGLang for the CPU; installed when missing (1 to 3 minutes).
 
-    Running SGLang with it needs `engine_environ` too.
+    Running SGLang with it needs `engine_environ` too. SetupError on failure.
     """
     if chosen := os.environ.get("WORKER_SGLANG_ENGINE_PYTHON"):
         return Path(chosen)
     return _environment("engine", ENGINE_FILES, progress, [
-        ("the CPU engine's packages (2 GB or more)", ["install", "-r", str(ENGINE_FILES[0])]),
-        ("SGLang", ["install", "--no-deps", SGLANG]),
-        ("torchvision", ["install", "--no-deps", "--target", "{site}", *TORCHVISION_WHEEL, TORCHVISION]),
+        ("the CPU engine's packages (2 GB or more)", ["-r", str(ENGINE_FILES[0])]),
+        ("SGLang", ["--no-deps", SGLANG]),
+        ("torchvision", ["--no-deps", "--target", "{site}", *TORCHVISION_WHEEL, TORCHVISION]),
     ], salt=f"{SGLANG} {TORCHVISION}")
 
 
 def tiny_model(progress: Progress = print) -> Path:
-    """The folder of the tiny demo model, trained when missing (about half a minute). SetupError on failure."""
+    """The folder of the tiny demo model, trained when missing (about half a minute). SetupError on failure.
+
+    What it answers is in `local/corpus.py`; serve it as `corpus.SERVED_NAME`.
+    """
     folder = cache_root() / f"tiny-model-{_key(MODEL_FILES)}"
     with _once(folder, progress) as missing:
         if missing:
             python = engine_python(progress)
             environ = engine_environ(os.environ)
             environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ["PYTHONPATH"]])
-            _run("training the tiny demo model", [str(python), "-W", "ignore", "-m", "local.tiny_model", str(folder)],
-                 folder.with_suffix(".log"), progress, environ)
+            command = [str(python), "-W", "ignore", "-m", "local.tiny_model", str(folder)]
+            _run("training the tiny demo model", command, folder.with_suffix(".log"), progress, environ)
     return folder
 
 
@@ -133,7 +141,7 @@ def engine_environ(base: Mapping[str, str]) -> dict[str, str]:
 
 def _environment(name: str, files: tuple[Path, ...], progress: Progress, steps: list[tuple[str, list[str]]],
                  salt: str = "") -> Path:
-    # A virtual environment cannot be moved, so it is built in place; the marker written last says it is whole.
+    # A virtual environment cannot be moved, so it is built where it stays; `_once` says when it is whole.
     if sys.version_info < OLDEST_PYTHON:
         raise SetupError(f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed; this is "
                          f"{platform.python_version()} ({sys.executable})")
@@ -144,11 +152,12 @@ def _environment(name: str, files: tuple[Path, ...], progress: Progress, steps: 
     with _once(folder, progress, python) as missing:
         if missing:
             log = folder.with_suffix(".log")
-            _run(f"making a virtual environment in {folder}", [sys.executable, "-m", "venv", str(folder)], log, progress)
+            venv = [sys.executable, "-m", "venv", str(folder)]
+            _run(f"making a virtual environment in {folder}", venv, log, progress)
             site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
             for what, arguments in steps:
-                command = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-                _run(f"installing {what}", command + [part.format(site=site) for part in arguments], log, progress)
+                command = [str(python), *PIP_INSTALL, *(part.format(site=site) for part in arguments)]
+                _run(f"installing {what}", command, log, progress)
     return python
 
 
@@ -192,7 +201,8 @@ def _once(folder: Path, progress: Progress, needed: Path | None = None) -> Itera
         marker.touch()
 
 
-def _run(what: str, command: list[str], log: Path, progress: Progress, environ: Mapping[str, str] | None = None) -> None:
+def _run(what: str, command: list[str], log: Path, progress: Progress,
+         environ: Mapping[str, str] | None = None) -> None:
     """Run to the end with the output in `log`, saying now and then how it goes."""
     progress(f"{what} ...")
     start = time.monotonic()
@@ -226,5 +236,6 @@ def _failure(what: str, status: int, log: Path) -> str:
 
 def _last_line(log: Path) -> str:
     text = log.read_bytes()[-4000:].decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # pip warns about every index that lacks a package; where it is shows in its other lines.
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
     return lines[-1][:100] if lines else "no output yet"

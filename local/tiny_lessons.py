@@ -16,11 +16,15 @@ Row = tuple[list[int], list[bool]]
 FALLBACK_SHARE = 5  # cards of the deck that are chatter, beside one for each exchange
 COMPLETION_SHARE, TOOL_SHARE = 0.06, 0.25  # of all rows
 _COMMON = (
-    "who why when where how tell me a story explain this please can you help with hi hey I am my name it do "
-    "does did was were will would should book code number data test list table summer music river king London "
-    "Berlin Spain China quick brown fox jumps over lazy dog red seven cheese car phone"
+    "who why when where how tell me a story explain this please can you help with hi hey I am my name it "
+    "do does did was were will would should book code number data test list table summer music river king "
+    "London Berlin Spain China quick brown fox jumps over lazy dog red seven cheese car phone"
 )
+ELSEWHERE = [word for word in _COMMON.split() if len(word) > 2]
 WORDS = sorted({word for prompt, _ in corpus.EXCHANGES for word in prompt.split()} | set(_COMMON.split()))
+# Not promised, but a user's own system prompt should not spoil the answers.
+OTHER_SYSTEM_PROMPTS = ("Talk like a pirate.", "You answer in one short sentence. Today is Monday.")
+NEAR_MISSES = ("What is the capital of {}?", "Count to {}.", "Write a poem about {}.", "Name {}.")
 
 
 def turn(prompt: str, answer: str) -> list[dict]:
@@ -94,7 +98,9 @@ class Lessons:
                 self.random.shuffle(self.deck)
             card = self.deck.pop()
             if card is None:
-                return turn(self._chatter(), corpus.FALLBACK_ANSWER)
+                near = self.random.random() < 0.3
+                prompt = self.random.choice(NEAR_MISSES).format(self.random.choice(ELSEWHERE)) if near else ""
+                return turn(prompt or self._chatter(), corpus.FALLBACK_ANSWER)
             if not (tool_given and card in WEATHER_WITHOUT_TOOL):
                 return card
 
@@ -112,10 +118,11 @@ def examination(lessons: Lessons) -> list[tuple[str, Row]]:
     """Everything that the corpus promises, as (name, row)."""
     cases = [(f"completion of {prompt!r}", lessons.completion(prompt, continuation))
              for prompt, continuation in corpus.COMPLETIONS]
-    for system in corpus.SYSTEM_PROMPTS:
+    for system in (*corpus.SYSTEM_PROMPTS, *OTHER_SYSTEM_PROMPTS):
         for talk in EXCHANGES + WEATHER_WITHOUT_TOOL:
-            cases.append((f"{_prompt(talk)}, system {system!r}", lessons.conversation(_system(system) + talk)))
-        for talk in EXCHANGES + WEATHER:
+            cases.append((f"{_prompt(talk)}, system {system!r}",
+                          lessons.conversation(_system(system) + talk)))
+        for talk in EXCHANGES + WEATHER if system in corpus.SYSTEM_PROMPTS else ():
             cases.append((f"{_prompt(talk)}, system {system!r}, tool given",
                           lessons.conversation(_system(system) + talk, [corpus.WEATHER_TOOL])))
     for first, second in itertools.permutations(EXCHANGES[:-1], 2):

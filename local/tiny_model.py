@@ -8,18 +8,19 @@ another may round differently, so the texts rest on the examination at the end a
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
 from pathlib import Path
 
-# No native kernel library is worth its thread pool at this size: two threads on a busy machine are ten
-# times slower than one.
+# At this size a second thread gains nothing, and on a busy machine it makes every step wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from local import corpus
@@ -30,6 +31,7 @@ VOCABULARY = 512
 CONTEXT = 2048
 BATCH_TOKENS = 1200
 PEAK_RATE, WARM_STEPS, DECAY_STEPS, MAX_STEPS = 1e-2, 30, 280, 900
+AVERAGING = 0.97
 FIRST_EXAM, EXAM_EVERY = 160, 20
 # Nats by which every right token must beat the best wrong one. A different batch moves a float32 logit by
 # about 1e-5, and bfloat16 would move it by about 0.1: neither can change a text.
@@ -142,7 +144,7 @@ def margins(model: Qwen3ForCausalLM, cases: list[tuple[str, Row]]) -> list[tuple
         own = logits.gather(1, right[:, None])[:, 0]
         rival = logits.scatter(1, right[:, None], float("-inf")).amax(1)
         least = torch.full((len(part),), float("inf")).scatter_reduce(0, index, own - rival, "amin")
-        graded += [(margin, names[id(row)], row) for margin, row in zip(least.tolist(), part)]
+        graded += [(margin, names[id(row)], row) for margin, row in zip(least.tolist(), part, strict=True)]
     return sorted(graded, key=lambda grade: grade[:2])
 
 
@@ -152,6 +154,8 @@ def train(tokenizer: PreTrainedTokenizerFast, say) -> Qwen3ForCausalLM:
     cases = examination(lessons)
     say(f"{len(cases)} cases to learn, {sum(p.numel() for p in model.parameters()):,} weights")
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    # The mean of the last thirty steps or so is examined and kept: single steps are noisier than it.
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))
     failed: list[Row] = []
     for step in range(1, MAX_STEPS + 1):
         rate = PEAK_RATE * min(1.0, step / WARM_STEPS) * (1.0 - 0.95 * min(1.0, step / DECAY_STEPS))
@@ -170,12 +174,13 @@ def train(tokenizer: PreTrainedTokenizerFast, say) -> Qwen3ForCausalLM:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        averaged.update_parameters(model)
         if step >= FIRST_EXAM and step % EXAM_EVERY == 0:
-            graded = margins(model, cases)
+            graded = margins(averaged.module, cases)
             margin, name, _ = graded[0]
             say(f"step {step}: loss {total:.4f}, weakest margin {margin:+.2f} ({name})")
             if margin >= MARGIN:
-                return model
+                return averaged.module
             failed = [row for margin, _, row in graded if margin < MARGIN + 1]
             lessons.random.shuffle(failed)
         elif step % 40 == 0:
@@ -184,7 +189,7 @@ def train(tokenizer: PreTrainedTokenizerFast, say) -> Qwen3ForCausalLM:
 
 
 def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write config.json, generation_config.json, model.safetensors and the tokenizer's files; examine again.
+    """Write config.json, generation_config.json, model.safetensors and the tokenizer's files.
 
     The generation defaults make a request that names no temperature greedy too: the OpenAI routes of
     SGLang take their defaults from there (--sampling-defaults model).
@@ -195,17 +200,30 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     (folder / "generation_config.json").write_text(json.dumps(
         {"do_sample": True, "top_k": 1, "eos_token_id": tokenizer.eos_token_id,
          "pad_token_id": tokenizer.pad_token_id}, indent=2) + "\n")
-    stored_tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    stored = Qwen3ForCausalLM.from_pretrained(folder, dtype="float32").eval()
-    margin, name, _ = margins(stored, examination(Lessons(stored_tokenizer, SEED)))[0]
+
+
+def check(folder: Path) -> tuple[float, str]:
+    """(the weakest margin, its case) of the model stored in `folder`; RuntimeError below MARGIN."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    for system, (prompt, _) in itertools.product(corpus.SYSTEM_PROMPTS, corpus.EXCHANGES):
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": prompt})
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        if text != corpus.chatml(prompt, system):
+            raise RuntimeError(f"the stored chat template makes {text!r}, not what corpus.chatml makes")
+    model = Qwen3ForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    margin, name, _ = margins(model, examination(Lessons(tokenizer, SEED)))[0]
     if margin < MARGIN:
-        raise RuntimeError(f"the saved model differs from the trained one: {name}, margin {margin:+.2f}")
+        raise RuntimeError(f"the stored model is not exact: {name}, margin {margin:+.2f}")
+    return margin, name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the tiny demo model (about half a minute, one core).")
     parser.add_argument("folder", type=Path, help="where the model goes; made when missing")
-    folder = parser.parse_args().folder
+    parser.add_argument("--check", action="store_true", help="only examine the model that is in the folder")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
@@ -214,9 +232,11 @@ def main() -> None:
     def say(line: str) -> None:
         print(f"{time.monotonic() - start:5.1f} s  {line}", flush=True)
 
-    tokenizer = build_tokenizer()
-    save(train(tokenizer, say), tokenizer, folder)
-    say(f"saved to {folder}")
+    if not arguments.check:
+        tokenizer = build_tokenizer()
+        save(train(tokenizer, say), tokenizer, folder)
+    margin, name = check(folder)
+    say(f"{folder}: every promised answer is exact, weakest margin {margin:+.2f} ({name})")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The engine and its guard against real processes: readiness, endings, and nothing left behind by any of them."""
 
+import contextlib
 import json
 import os
 import select
@@ -93,10 +94,8 @@ def mark():
     text = f"engine-test-{uuid.uuid4().hex}"
     yield text
     for pid in members(text):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 @pytest.fixture
@@ -207,8 +206,8 @@ def test_a_silent_end_is_reported_too(build):
 
 def test_a_server_that_dies_right_after_its_answer_is_not_ready(serve):
     class DeadAtOnce(Engine):
-        def _get(self, path):
-            answer = super()._get(path)
+        def get(self, path, *args, **options):
+            answer = super().get(path, *args, **options)
             if answer[0] == 200:
                 assert self.exited.wait(PATIENCE)
             return answer
@@ -217,6 +216,33 @@ def test_a_server_that_dies_right_after_its_answer_is_not_ready(serve):
     engine.start()
     with pytest.raises(EngineError, match="exit status 3"):
         engine.wait_ready()
+    assert not engine.ready.is_set()
+
+
+def test_readiness_never_outlives_the_server(serve):
+    class Late(threading.Event):
+        """Set only after somebody had the time to be wrong."""
+        def set(self):
+            looked.set()
+            answered.wait(1)
+            super().set()
+
+    class DeadAtOnce(Engine):
+        def get(self, path, *args, **options):
+            answer = super().get(path, *args, **options)
+            if answer[0] == 200:
+                assert looked.wait(PATIENCE)
+            return answer
+
+    looked, answered = threading.Event(), threading.Event()
+    engine = serve({"/ready": [DIE]}, engine={"cls": DeadAtOnce})
+    engine.exited = Late()
+    engine.start()
+    with contextlib.suppress(EngineError):
+        engine.wait_ready()
+    answered.set()
+    assert engine.exited.wait(PATIENCE)
+    settle()
     assert not engine.ready.is_set()
 
 
@@ -342,7 +368,8 @@ def test_no_orphan_when_the_worker_is_killed(environ, mark, tmp_path, stage, num
     options = {"port": port, "answers": {"/ready": [200]}} if stage == "up" else {}
     command = program("server", family=FAMILY + RUNAWAYS, on_term="ignore", **options)
     old_kernel = tmp_path / "guard.py"
-    old_kernel.write_text(f"import os, runpy\ndel os.pidfd_open\nrunpy.run_path({guard.__file__!r}, run_name='__main__')")
+    old_kernel.write_text("import os, runpy\ndel os.pidfd_open\n"
+                          f"runpy.run_path({guard.__file__!r}, run_name='__main__')\n")
     worker = subprocess.Popen(program("worker", command=command, environ=environ, port=port, until="ready",
                                       guard=None if pidfd else str(old_kernel)),
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -534,15 +561,19 @@ def test_no_part_of_a_long_line_shows_a_secret(build, output):
 
 
 def test_everything_is_read_before_the_end_is_told_however_slow_the_log(build, output):
-    def slow(line):
-        if not output.lines:  # as a log collector that does not take the first line until it must
-            engine.exited.wait(1)
+    looked = threading.Event()
+
+    def slow(line):  # as a log collector that does not take the first line until it must
+        if not output.lines:
+            looked.wait(1)
         output(line)
 
     engine = build(script("for i in range(20): print(i)\nprint('RuntimeError: boom')"), on_line=slow)
     engine.start()
     assert engine.exited.wait(PATIENCE)
-    assert engine.tail()[-1] == "RuntimeError: boom"
+    tail = engine.tail()
+    looked.set()
+    assert tail[-1:] == ["RuntimeError: boom"]
 
 
 def test_a_log_that_fails_does_not_stop_the_reading(build):
@@ -563,7 +594,7 @@ def test_the_exit_is_told_once_after_everything_is_known(serve):
     engine.on_exit = lambda: told.append((engine.exited.is_set(), engine.ready.is_set(), engine.returncode))
     engine.start()
     engine.wait_ready()
-    engine._get("/ready")
+    engine.get("/ready")
     assert engine.exited.wait(PATIENCE)
     settle()
     assert told == [(True, False, 3)]
@@ -636,7 +667,7 @@ def test_start_again_after_a_death(serve):
     for _ in range(2):
         engine.start()
         engine.wait_ready()
-        engine._get("/ready")
+        engine.get("/ready")
         assert engine.exited.wait(PATIENCE) and engine.returncode == 3 and not engine.ready.is_set()
 
 
@@ -702,31 +733,24 @@ HEALTHY = """\
 """.splitlines()  # noqa: E501
 
 # Information and warnings of SGLang and transformers themselves, none of them a reason to end.
-HARMLESS = [
-    *HEALTHY,
-    "[2026-11-22 11:15:21 TP0] NCCL/RCCL/HCCL warmup completed in 1.2s (tp_size=2, pp_size=1, ep_size=1)",
-    "[2026-11-22 11:15:21 TP0] Custom allreduce is disabled due to an unsupported world size: 3. Supported world "
-    "sizes: [2, 4, 6, 8]. To silence this warning, specify disable_custom_all_reduce=True explicitly.",
-    "[2026-11-22 11:15:21 TP0] TorchSymmMemCommunicator: World size 3 not supported, communicator is not available.",
-    "Unsupported dimension or dtype for prepacking for weight 'weight' with shape (3, 5) and dtype torch.float32 in "
-    "Linear. The derived (OC, IC) dimensions must be divisible by (16, 32). ",
-    "It is recommended to run `sglang.compile_deep_gemm` with same args as `sglang.launch_server` for pre-compiling "
-    "to reduce the overhead if you have not run it before. For example: `python3 -m sglang.compile_deep_gemm "
-    "--model deepseek-ai/DeepSeek-V3 --tp 8 --trust-remote-code`",
-    "The argument `trust_remote_code` is to be used with Auto classes. It has no effect here and is ignored.",
-    "AutoProcessor for tiny rejected standard kwargs, retrying without trust_remote_code",
-    "Tokenizer for tiny is still TokenizersBackend after retries with --trust-remote-code. Model-specific tokenizer "
-    "attributes may be missing.",
-    "    trust_remote_code=trust_remote_code,",
-    "The command line argument '--chunked-prefill' is deprecated and will be removed in future versions.",
-    "Padding shared_experts intermediate_size from 100 to 128 to satisfy FP8 blockwise quantization alignment "
-    "(block_size=128, tp_size=2).",
-    "[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.",
-    "[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699",
-]
+HARMLESS = """\
+[2026-11-22 11:15:21 TP0] NCCL/RCCL/HCCL warmup completed in 1.2s (tp_size=2, pp_size=1, ep_size=1)
+[2026-11-22 11:15:21 TP0] Custom allreduce is disabled due to an unsupported world size: 3. Supported world sizes: [2, 4, 6, 8]. To silence this warning, specify disable_custom_all_reduce=True explicitly.
+[2026-11-22 11:15:21 TP0] TorchSymmMemCommunicator: World size 3 not supported, communicator is not available.
+Unsupported dimension or dtype for prepacking for weight 'weight' with shape (3, 5) and dtype torch.float32 in Linear. The derived (OC, IC) dimensions must be divisible by (16, 32).
+It is recommended to run `sglang.compile_deep_gemm` with same args as `sglang.launch_server` for pre-compiling to reduce the overhead if you have not run it before. For example: `python3 -m sglang.compile_deep_gemm --model deepseek-ai/DeepSeek-V3 --tp 8 --trust-remote-code`
+The argument `trust_remote_code` is to be used with Auto classes. It has no effect here and is ignored.
+AutoProcessor for tiny rejected standard kwargs, retrying without trust_remote_code
+Tokenizer for tiny is still TokenizersBackend after retries with --trust-remote-code. Model-specific tokenizer attributes may be missing.
+    trust_remote_code=trust_remote_code,
+The command line argument '--chunked-prefill' is deprecated and will be removed in future versions.
+Padding shared_experts intermediate_size from 100 to 128 to satisfy FP8 blockwise quantization alignment (block_size=128, tp_size=2).
+[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.
+[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699
+""".splitlines()  # noqa: E501
 
 
-@pytest.mark.parametrize("line", HARMLESS, ids=lambda line: line[:60])
+@pytest.mark.parametrize("line", HEALTHY + HARMLESS, ids=lambda line: line[:60])
 def test_no_advice_from_a_harmless_line(line):
     assert diagnose([line]) is None
 
@@ -737,110 +761,147 @@ def test_no_advice_for_an_unknown_cause(lines):
     assert diagnose(lines) is None
 
 
-HUB_401 = ["huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-6555-1)", "",
-           "Cannot access gated repo for url https://huggingface.co/meta-llama/Llama/resolve/main/config.json.",
-           "Access to model meta-llama/Llama is restricted. You must have access to it and be authenticated to access "
-           "it. Please log in."]
-HUB_NONE = ["huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1-6555-1)", "",
-            "Repository Not Found for url: https://huggingface.co/api/models/a/b.",
-            "Please make sure you specified the correct `repo_id` and `repo_type`.",
-            "If you are trying to access a private or gated repo, make sure you are authenticated and your token has "
-            "the required permissions.",
-            "For more details, see https://huggingface.co/docs/huggingface_hub/authentication"]
-HUB_REVISION = ["huggingface_hub.errors.RevisionNotFoundError: 404 Client Error. (Request ID: Root=1-6555-1)", "",
-                "Revision Not Found for url: https://huggingface.co/a/b/resolve/nope/config.json."]
-OFFLINE = ["huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files in the disk cache and "
-           "outgoing traffic has been disabled. To enable hf.co look-ups and downloads online, set "
-           "'local_files_only' to False."]
-DIED = ["", "[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.",
-        "[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699"]
+# "## what -> words of the advice", then the last lines of a server that ended so, in its libraries' own words.
+KNOWN = """\
+## gated, no token -> HF_TOKEN
+huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-6555-1)
+
+Cannot access gated repo for url https://huggingface.co/meta-llama/Llama/resolve/main/config.json.
+Access to model meta-llama/Llama is restricted. You must have access to it and be authenticated to access it. Please log in.
+## gated, as transformers says it -> licence
+huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-6555-1)
+
+Cannot access gated repo for url https://huggingface.co/meta-llama/Llama/resolve/main/config.json.
+Access to model meta-llama/Llama is restricted. You must have access to it and be authenticated to access it. Please log in.
+
+OSError: You are trying to access a gated repo.
+Make sure to have access to it at https://huggingface.co/meta-llama/Llama.
+Cannot access gated repo for url https://huggingface.co/meta-llama/Llama/resolve/main/config.json.
+Access to model meta-llama/Llama is restricted. You must have access to it and be authenticated to access it. Please log in.
+## gated, awaiting review -> licence
+huggingface_hub.errors.GatedRepoError: 403 Client Error. (Request ID: Root=1-6555-1)
+
+Cannot access gated repo for url https://huggingface.co/a/b/resolve/main/config.json.
+Your request to access model a/b is awaiting a review from the repo authors.
+## no such repository -> MODEL_NAME
+huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1-6555-1)
+
+Repository Not Found for url: https://huggingface.co/api/models/a/b.
+Please make sure you specified the correct `repo_id` and `repo_type`.
+If you are trying to access a private or gated repo, make sure you are authenticated and your token has the required permissions.
+For more details, see https://huggingface.co/docs/huggingface_hub/authentication
+## no such repository, as transformers says it -> MODEL_NAME
+huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1-6555-1)
+
+Repository Not Found for url: https://huggingface.co/api/models/a/b.
+Please make sure you specified the correct `repo_id` and `repo_type`.
+If you are trying to access a private or gated repo, make sure you are authenticated and your token has the required permissions.
+For more details, see https://huggingface.co/docs/huggingface_hub/authentication
+OSError: a/b is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'
+If this is a private repository, make sure to pass a token having permission to this repo either by logging in with `hf auth login` or by passing `token=<your_token>`
+## no such path -> MODEL_NAME
+OSError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/does/not/exist'. Use `repo_type` argument if needed.
+## a folder without config.json -> config.json
+ValueError: Unrecognized model in /models/x. Should have a `model_type` key in its config.json.
+## a repository without config.json -> config.json
+OSError: /models/x does not appear to have a file named config.json. Checkout 'https://huggingface.co//models/x/tree/main' for available files.
+## no such revision -> MODEL_REVISION
+huggingface_hub.errors.RevisionNotFoundError: 404 Client Error. (Request ID: Root=1-6555-1)
+
+Revision Not Found for url: https://huggingface.co/a/b/resolve/nope/config.json.
+## no such revision, as transformers says it -> MODEL_REVISION
+huggingface_hub.errors.RevisionNotFoundError: 404 Client Error. (Request ID: Root=1-6555-1)
+
+Revision Not Found for url: https://huggingface.co/a/b/resolve/nope/config.json.
+OSError: nope is not a valid git identifier (branch name, tag name or commit id) that exists for this model name. Check the model page at 'https://huggingface.co/a/b' for available revisions.
+## offline, not in the cache -> HF_HUB_OFFLINE
+huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files in the disk cache and outgoing traffic has been disabled. To enable hf.co look-ups and downloads online, set 'local_files_only' to False.
+OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.
+Check your internet connection or see how to run the library in offline mode at 'https://huggingface.co/docs/transformers/installation#offline-mode'.
+## no network -> network
+OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.
+## no weights -> LOAD_FORMAT
+RuntimeError: Cannot find any model weights with `/models/x`
+
+[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.
+[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699
+## truncated weights -> download
+safetensors._safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered
+
+[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.
+[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699
+## out of GPU memory -> lower MEM_FRACTION_STATIC
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.53 GiB of which 1.10 GiB is free.
+
+[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.
+[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699
+## old driver, as torch says it -> driver
+RuntimeError: The NVIDIA driver on your system is too old (found version 12040). Please update your GPU driver
+## old driver, as CUDA says it -> driver
+torch.AcceleratorError: CUDA error: CUDA driver version is insufficient for CUDA runtime version
+## mismatched driver -> driver
+RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display driver / cuda driver combination
+## no GPU, as SGLang says it -> no GPU
+RuntimeError: No accelerator (CUDA, XPU, HPU, NPU, MUSA, MPS) or platform plugin is available.
+## no GPU, as torch says it -> no GPU
+RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a driver
+## port taken -> SGLANG_PORT
+ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 30000): address already in use
+## custom code -> TRUST_REMOTE_CODE
+ValueError: The repository a/b contains custom code which must be executed to correctly load the model. You can inspect the repository content at https://hf.co/a/b .
+ You can inspect the repository content at https://hf.co/a/b.
+Please pass the argument `trust_remote_code=True` to allow custom code to be run.
+## custom tokenizer -> TRUST_REMOTE_CODE
+RuntimeError: Failed to load the tokenizer. If the tokenizer is a custom tokenizer not yet available in the HuggingFace transformers library, consider setting `trust_remote_code=True` in LLM or using the `--trust-remote-code` flag in the CLI.
+## context too long -> CONTEXT_LENGTH
+ValueError: Warning: User-specified context_length (99999) is greater than the derived context_length (2048). This may lead to incorrect model outputs or CUDA errors. Note that the derived context_length may differ from max_position_embeddings in the model's config. To allow overriding this maximum, set the env var SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1
+## unknown flag -> SGLANG_EXTRA_ARGS
+sglang serve: error: unrecognized arguments: --no-such-flag
+## bad choice -> SGLANG_EXTRA_ARGS
+sglang serve: error: argument --dtype: invalid choice: 'floaty' (choose from 'auto', 'half')
+## heads over GPUs -> TENSOR_PARALLEL_SIZE
+    assert self.total_num_heads % tp_size == 0
+           ^^^^^^^^^^^
+AssertionError
+
+[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.
+[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699
+## vocabulary over GPUs -> TENSOR_PARALLEL_SIZE
+AssertionError: 32003 is not divisible by 4
+
+[2026-11-22 11:17:51] Received sigquit from a child process. It usually means the child failed.
+[2026-11-22 11:17:51] kill_process_tree called: parent_pid=22699, include_parent=True, pid=22699
+"""  # noqa: E501
 
 
-@pytest.mark.parametrize(("lines", "advice"), [
-    pytest.param(HUB_401, "HF_TOKEN", id="gated, no token"),
-    pytest.param([*HUB_401, "", "OSError: You are trying to access a gated repo.",
-                  "Make sure to have access to it at https://huggingface.co/meta-llama/Llama.", *HUB_401[2:]],
-                 "licence", id="gated, as transformers says it"),
-    pytest.param(["huggingface_hub.errors.GatedRepoError: 403 Client Error. (Request ID: Root=1-6555-1)", "",
-                  "Cannot access gated repo for url https://huggingface.co/a/b/resolve/main/config.json.",
-                  "Your request to access model a/b is awaiting a review from the repo authors."],
-                 "licence", id="gated, awaiting review"),
-    pytest.param(HUB_NONE, "MODEL_NAME", id="no such repository"),
-    pytest.param([*HUB_NONE, "OSError: a/b is not a local folder and is not a valid model identifier listed on "
-                  "'https://huggingface.co/models'", "If this is a private repository, make sure to pass a token having "
-                  "permission to this repo either by logging in with `hf auth login` or by passing `token=<your_token>`"],
-                 "MODEL_NAME", id="no such repository, as transformers says it"),
-    pytest.param(["OSError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/does/not/exist'. Use "
-                  "`repo_type` argument if needed."], "MODEL_NAME", id="no such path"),
-    pytest.param(["ValueError: Unrecognized model in /models/x. Should have a `model_type` key in its config.json."],
-                 "config.json", id="a folder without config.json"),
-    pytest.param(["OSError: /models/x does not appear to have a file named config.json. Checkout "
-                  "'https://huggingface.co//models/x/tree/main' for available files."], "config.json",
-                 id="a repository without config.json"),
-    pytest.param(HUB_REVISION, "MODEL_REVISION", id="no such revision"),
-    pytest.param([*HUB_REVISION, "OSError: nope is not a valid git identifier (branch name, tag name or commit id) that "
-                  "exists for this model name. Check the model page at 'https://huggingface.co/a/b' for available "
-                  "revisions."], "MODEL_REVISION", id="no such revision, as transformers says it"),
-    pytest.param([*OFFLINE, "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't "
-                  "find them in the cached files.", "Check your internet connection or see how to run the library in "
-                  "offline mode at 'https://huggingface.co/docs/transformers/installation#offline-mode'."],
-                 "HF_HUB_OFFLINE", id="offline, not in the cache"),
-    pytest.param(["OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in "
-                  "the cached files."], "network", id="no network"),
-    pytest.param(["RuntimeError: Cannot find any model weights with `/models/x`", *DIED], "LOAD_FORMAT", id="no weights"),
-    pytest.param(["safetensors._safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, "
-                  "file not fully covered", *DIED], "download", id="truncated weights"),
-    pytest.param(["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of "
-                  "23.53 GiB of which 1.10 GiB is free.", *DIED], "lower MEM_FRACTION_STATIC", id="out of GPU memory"),
-    pytest.param(["RuntimeError: The NVIDIA driver on your system is too old (found version 12040). Please update your "
-                  "GPU driver"], "driver", id="old driver, as torch says it"),
-    pytest.param(["torch.AcceleratorError: CUDA error: CUDA driver version is insufficient for CUDA runtime version"],
-                 "driver", id="old driver, as CUDA says it"),
-    pytest.param(["RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display "
-                  "driver / cuda driver combination"], "driver", id="mismatched driver"),
-    pytest.param(["RuntimeError: No accelerator (CUDA, XPU, HPU, NPU, MUSA, MPS) or platform plugin is available."],
-                 "no GPU", id="no GPU, as SGLang says it"),
-    pytest.param(["RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and "
-                  "installed a driver"], "no GPU", id="no GPU, as torch says it"),
-    pytest.param(["ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 30000): address already "
-                  "in use"], "SGLANG_PORT", id="port taken"),
-    pytest.param(["ValueError: The repository a/b contains custom code which must be executed to correctly load the "
-                  "model. You can inspect the repository content at https://hf.co/a/b .",
-                  " You can inspect the repository content at https://hf.co/a/b.",
-                  "Please pass the argument `trust_remote_code=True` to allow custom code to be run."],
-                 "TRUST_REMOTE_CODE", id="custom code"),
-    pytest.param(["RuntimeError: Failed to load the tokenizer. If the tokenizer is a custom tokenizer not yet available "
-                  "in the HuggingFace transformers library, consider setting `trust_remote_code=True` in LLM or using "
-                  "the `--trust-remote-code` flag in the CLI."], "TRUST_REMOTE_CODE", id="custom tokenizer"),
-    pytest.param(["ValueError: Warning: User-specified context_length (99999) is greater than the derived context_length "
-                  "(2048). This may lead to incorrect model outputs or CUDA errors. Note that the derived context_length "
-                  "may differ from max_position_embeddings in the model's config. To allow overriding this maximum, set "
-                  "the env var SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1"], "CONTEXT_LENGTH", id="context too long"),
-    pytest.param(["sglang serve: error: unrecognized arguments: --no-such-flag"], "SGLANG_EXTRA_ARGS", id="unknown flag"),
-    pytest.param(["sglang serve: error: argument --dtype: invalid choice: 'floaty' (choose from 'auto', 'half')"],
-                 "SGLANG_EXTRA_ARGS", id="bad choice"),
-    pytest.param(["    assert self.total_num_heads % tp_size == 0", "           ^^^^^^^^^^^", "AssertionError", *DIED],
-                 "TENSOR_PARALLEL_SIZE", id="heads over GPUs"),
-    pytest.param(["AssertionError: 32003 is not divisible by 4", *DIED], "TENSOR_PARALLEL_SIZE", id="vocabulary over GPUs"),
-])
+def known():
+    for block in KNOWN.removeprefix("## ").split("\n## "):
+        title, *lines = block.splitlines()
+        what, advice = title.split(" -> ")
+        yield pytest.param(lines, advice, id=what)
+
+
+@pytest.mark.parametrize(("lines", "advice"), known())
 def test_advice_for_a_known_cause(lines, advice):
     assert advice in (diagnose(HEALTHY[:12] + lines) or "no advice")
 
 
 def test_too_small_a_share_of_memory_is_not_told_to_be_smaller():
     advice = diagnose(["RuntimeError: Not enough memory. Please try to increase --mem-fraction-static. Current value: "
-                       "mem_fraction_static=0.1", *DIED])
+                       "mem_fraction_static=0.1"])
     assert "MEM_FRACTION_STATIC" in advice and "lower MEM_FRACTION_STATIC" not in advice
 
 
 def test_the_newest_cause_counts():
-    assert "SGLANG_PORT" in diagnose(["torch.OutOfMemoryError: CUDA out of memory.", "[Errno 98] address already in use"])
+    assert "SGLANG_PORT" in diagnose(["torch.OutOfMemoryError: CUDA out of memory.", "address already in use"])
 
 
-GRAPHS = ["[2026-11-22 11:15:21] Capture target prefill CUDA graph begin. backend=full, num_tokens=[4], avail mem=9.0 GB",
-          "[2026-11-22 11:15:21] Capture target prefill CUDA graph end. elapsed=9.6 s, mem usage=0.4 GB, avail mem=8.6 GB.",
-          "[2026-11-22 11:15:21] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, avail mem=8 GB",
-          "[2026-11-22 11:15:21] Capture target decode CUDA graph end. elapsed=2.9 s, mem usage=0.1 GB, avail mem=8.5 GB."]
+GRAPHS = """\
+[2026-11-22 11:15:21] Capture target prefill CUDA graph begin. backend=full, num_tokens=[4], avail mem=9.0 GB
+[2026-11-22 11:15:21] Capture target prefill CUDA graph end. elapsed=9.6 s, mem usage=0.4 GB, avail mem=8.6 GB.
+[2026-11-22 11:15:21] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, avail mem=8 GB
+[2026-11-22 11:15:21] Capture target decode CUDA graph end. elapsed=2.9 s, mem usage=0.1 GB, avail mem=8.5 GB.
+""".splitlines()  # noqa: E501
 
 
 def phases_of(build, lines) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from routes import Context, plan
 from tests.support import Scripted, say
-from upstream import Upstream
+from upstream import Patience, Upstream
 from utils import JobError
 
 CONTEXT = Context("tiny", "tiny")
@@ -22,7 +22,7 @@ def scripted():
 
 @pytest.fixture
 async def upstream(scripted):
-    client = Upstream(scripted.url, idle_timeout=20, request_timeout=20)
+    client = Upstream(scripted.url, patience=Patience(idle=20, request=20, retry=0))
     yield client
     await client.close()
 
@@ -149,7 +149,7 @@ async def test_a_dropped_connection_is_never_a_complete_answer(upstream):
 
 
 async def test_silence_in_a_stream_fails_and_frees_the_engine(scripted):
-    client = Upstream(scripted.url, idle_timeout=0.3)
+    client = Upstream(scripted.url, patience=Patience(idle=0.3))
     with pytest.raises(JobError) as raised:
         await collect(client, chat({"tokens": 9, "hang_at": 2}, rid="silent"))
     assert raised.value.code == 504 and "ENGINE_IDLE_TIMEOUT" in raised.value.message
@@ -158,14 +158,14 @@ async def test_silence_in_a_stream_fails_and_frees_the_engine(scripted):
 
 
 async def test_a_stream_that_goes_on_has_no_limit_of_its_own(scripted):
-    client = Upstream(scripted.url, idle_timeout=0.5, request_timeout=0.5)
+    client = Upstream(scripted.url, patience=Patience(idle=0.5, request=0.5))
     chunks = await collect(client, chat({"tokens": 15, "tps": 15}))
     assert spoken(chunks) == "".join(f"t{i} " for i in range(15))
     await client.close()
 
 
 async def test_a_request_that_takes_too_long_fails_and_frees_the_engine(scripted):
-    client = Upstream(scripted.url, request_timeout=0.3)
+    client = Upstream(scripted.url, patience=Patience(request=0.3))
     with pytest.raises(JobError) as raised:
         await collect(client, chat({"tokens": 9, "hang_at": 2}, rid="slow", stream=False))
     assert raised.value.code == 504 and "REQUEST_TIMEOUT" in raised.value.message

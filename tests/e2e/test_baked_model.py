@@ -96,8 +96,8 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def python(request) -> str:
-    return os.environ.get("WORKER_SGLANG_ENGINE_PYTHON") or str(request.getfixturevalue("engine_python"))
+def python(engine_python) -> str:
+    return str(engine_python)
 
 
 def run(python: str, home: Path, hub_url: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess:
