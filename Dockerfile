@@ -52,6 +52,7 @@ ENV SGLANG_LAUNCH_COMMAND="python3 -m sglang.launch_server" \
 
 COPY LICENSE *.py ./
 COPY builder/ builder/
+COPY flags/ flags/
 COPY local/ local/
 
 # The worker checks settings against the flags of the SGLang that is in this very image. The committed

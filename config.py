@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import flags
-from flag_values import Notice, Problem, boolean, nearest
+from flags.parallel import tensor_parallel
+from flags.values import Notice, Problem, boolean, nearest
 from limits import Limits
-from parallel import tensor_parallel
 from utils import MASK
 from worker_settings import WORKER_SETTINGS, worker_values
 
@@ -94,7 +94,7 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
     if not config_file and "--model-path" not in given:
         head += ["--model-path", model]
     if "--served-model-name" not in given and not (config_file and model == UNNAMED_MODEL):
-        # Joined where it could be taken for an option, as flag_values.arguments does.
+        # Joined where it could be taken for an option, as flags.values.arguments does.
         head += [f"--served-model-name={model}"] if model.startswith("-") else ["--served-model-name", model]
     head += ["--host", "127.0.0.1", "--port", str(worker["SGLANG_PORT"])]
     if not config_file:

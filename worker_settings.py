@@ -8,12 +8,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flag_values import Problem, nearest
+from flags.values import Problem, nearest
 
 
 class Setting(NamedTuple):
     name: str
-    type: str                       # "str", "int", "float" (seconds), "words" (as a shell), "paths" or "choice"
+    type: str                       # "str", "int", "float" (seconds), "megabytes", "words" (as a shell), "paths" or "choice"
     default: Any
     help: str
     low: float | None = None
@@ -41,10 +41,10 @@ WORKER_SETTINGS = (
     Setting("SGLANG_RESTART_WINDOW", "float", 600.0, "Seconds over which restarts are counted.", low=1),
     Setting("SGLANG_HANG_TIMEOUT", "float", 120.0, "Seconds without any sign of life after which the server counts as "
             "hung and is restarted; 0 turns this off.", low=0),
-    Setting("MAX_INPUT_MB", "float", 20.0, "The largest `input` of a job, as JSON.", low=0.001),
+    Setting("MAX_INPUT_MB", "megabytes", 20.0, "The largest `input` of a job, as JSON.", low=0.001),
     Setting("MAX_INPUT_DEPTH", "int", 100, "How deep the lists and objects of an `input` may be nested.", low=3),
     Setting("MAX_BATCH", "int", 1024, "Prompts in one job, and answers to one prompt (`n`), at most.", low=1),
-    Setting("MAX_RESULT_MB", "float", 19.0, "The largest result of a job; RunPod itself drops a result over 20 MB.",
+    Setting("MAX_RESULT_MB", "megabytes", 19.0, "The largest result of a job; RunPod itself drops a result over 20 MB.",
             low=0.001),
     Setting("DRAIN_TIMEOUT", "float", 30.0, "Seconds that running jobs may take to finish when the worker is told "
             "to stop.", low=0),

@@ -195,7 +195,7 @@ def setting_field(setting: Setting) -> dict:
     """The form's field for one of the worker's own settings."""
     default = setting.default if isinstance(setting.default, (str, int, float)) else None
     row = Row(setting.name, label(setting), setting.help, default)
-    number = setting.type in ("int", "float")
+    number = setting.type in ("int", "float", "megabytes")
     field = _input(row, "number" if number else "string", setting.choices)
     bounds = {"min": setting.low, "max": setting.high}
     field["input"] |= {name: bound for name, bound in bounds.items() if number and bound is not None}

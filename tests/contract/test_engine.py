@@ -671,6 +671,16 @@ def test_start_again_after_a_death(serve):
         assert engine.exited.wait(PATIENCE) and engine.returncode == 3 and not engine.ready.is_set()
 
 
+def test_a_start_that_the_system_refuses(build):
+    engine = build(script("raise SystemExit(4)"))
+    engine.start()
+    assert engine.exited.wait(PATIENCE)
+    engine.command = ["true", "x" * (1 << 20)]  # above the limit of one argument, as a lack of memory or of processes
+    with pytest.raises(EngineError):
+        engine.start()
+    assert engine.exited.is_set() and engine.stop(5) == 4
+
+
 def test_a_report_tells_of_the_last_start_alone(build, tmp_path):
     first = tmp_path / "first"
     engine = build(["/bin/sh", "-c", f"[ -e {first} ] && echo what happened && exit 1; touch {first}; "
@@ -881,7 +891,7 @@ def known():
         yield pytest.param(lines, advice, id=what)
 
 
-@pytest.mark.parametrize(("lines", "advice"), known())
+@pytest.mark.parametrize(("lines", "advice"), list(known()))
 def test_advice_for_a_known_cause(lines, advice):
     assert advice in (diagnose(HEALTHY[:12] + lines) or "no advice")
 

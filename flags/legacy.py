@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from flag_values import BOOLEANS, Notice, Problem, boolean, nearest
+from flags.values import BOOLEANS, Notice, Problem, boolean, nearest
 
 Given = dict[str, tuple[str, str]]     # canonical flag -> (variable, its text)
 

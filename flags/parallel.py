@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flag_values import Notice, Problem
 from flags import Given
+from flags.values import Notice, Problem
 
 
 def tensor_parallel(given: Given, gpus: int | None, config_file: bool) -> tuple[list[str], list[Notice],

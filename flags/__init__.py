@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import legacy
-from flag_values import Notice, Problem, arguments, boolean, looks_negative
+from flags import legacy
+from flags.values import Notice, Problem, arguments, boolean, looks_negative
 
 # Shells and platforms set HOST and PORT for reasons of their own; the worker chooses both for the server.
 NOT_READ = {"HOST", "PORT", "CONFIG", "HELP"}
