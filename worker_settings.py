@@ -13,7 +13,7 @@ from flags.values import Problem, nearest
 
 class Setting(NamedTuple):
     name: str
-    type: str                       # "str", "int", "float" (seconds), "megabytes", "words" (as a shell), "paths" or "choice"
+    type: str  # "str", "int", "float" (seconds), "megabytes", "words" (as a shell), "paths" or "choice"
     default: Any
     help: str
     low: float | None = None

@@ -10,7 +10,7 @@ Environment variables, each optional:
   WORKER_SGLANG_WORKER_PYTHON  a Python that has the worker's packages: nothing is installed for the worker
   WORKER_SGLANG_ENGINE_PYTHON  a Python that has SGLang: nothing is installed for the engine
 pip's own variables (an index, a proxy, a folder of wheels) work as usual. With PyTorch's CPU-only index
-among them the engine needs 2 GB, otherwise pip takes the CUDA build of torch, which needs 7 GB.
+among them the engine takes 2.3 GB; otherwise pip takes the CUDA build of torch, and it takes 5.3 GB.
 """
 
 from __future__ import annotations
