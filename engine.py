@@ -18,48 +18,23 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 
-import utils
 from diagnosis import PHASES, SCANNED, diagnose
+from processes import lines, port_is_free, signal_name, survivors
+from utils import emit
 
 TAIL_LINES = 200
-_LINE_LIMIT = 64 * 1024  # bytes; a longer line is passed on in pieces, so that no output can fill the memory
 _GUARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")
 _POLL_FIRST, _POLL_LAST, _POLL_GROWTH = 0.05, 0.5, 1.3  # seconds, seconds, factor
 
 class EngineError(Exception):
     """The server could not be started, or ended. `str` is the whole report, several lines long."""
-
-
-def _session_members(session: int) -> list[int]:
-    """Living processes of a session (the guard's), from /proc."""
-    members = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", "rb") as f:
-                if int(f.read().rpartition(b")")[2].split()[3]) == session:
-                    members.append(int(name))
-        except (OSError, ValueError, IndexError):
-            continue
-    return members
-
-
-def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on host:port now."""
-    with socket.socket() as s:
-        # As servers do: a socket in TIME_WAIT must not look like a taken port.
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 class Engine:
@@ -70,7 +45,7 @@ class Engine:
     """
 
     def __init__(self, command: Sequence[str], environ: dict[str, str], *, port: int, api_key: str | None = None,
-                 startup_timeout: float = 1200.0, on_line: Callable[[str], None] = utils.emit):
+                 startup_timeout: float = 1200.0, on_line: Callable[[str], None] = emit):
         self.command, self.environ = list(command), environ
         self.port, self.startup_timeout = port, startup_timeout
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -79,7 +54,8 @@ class Engine:
         self._process: subprocess.Popen | None = None
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._stopping = False
+        self._known = threading.Lock()  # `ready` and `exited` change together
+        self._stopping = threading.Event()  # one a start: a watcher may outlive its server by a moment
         self.closed = False  # no start after this
         self.exited, self.ready = threading.Event(), threading.Event()
         self.on_exit: Callable[[], None] | None = None  # runs in a thread when the server ends without `stop`
@@ -97,7 +73,7 @@ class Engine:
         code = self.returncode
         if code is None:
             return "it is being restarted"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return f"killed by {signal_name(-code)}" if code < 0 else f"exit status {code}"
 
     @property
     def url(self) -> str:
@@ -118,25 +94,30 @@ class Engine:
             if not port_is_free(self.port):
                 raise EngineError(f"Port {self.port} is taken by another process.\n"
                                   f"Set SGLANG_PORT to a free port.")
+            mark, started = uuid.uuid4().hex, time.monotonic()
+            try:
+                process = subprocess.Popen(
+                    # -I -S: nothing of the server's environment (PYTHONPATH) may slow down or break the guard.
+                    [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), *self.command],
+                    env={**self.environ, "WORKER_ENGINE_START": mark}, stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            except OSError as error:
+                raise EngineError(f"The server cannot be started: {error}") from error
+            # Only now: a start that failed leaves the end of the last server as it was.
             self.exited.clear()
             self.ready.clear()
-            self._stopping = False
-            self._lines.clear()
-            self.phases, self.started_at = [], time.monotonic()
-            self._process = subprocess.Popen(
-                # -I -S: nothing of the server's environment (PYTHONPATH) may slow down or break the guard.
-                [sys.executable, "-I", "-S", _GUARD, str(os.getpid()), *self.command],
-                env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True)
+            self._process, self._stopping = process, threading.Event()
+            self._lines = collections.deque(maxlen=TAIL_LINES)
+            self.phases, self.started_at = [], started
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), name="engine-output", daemon=True)
         reader.start()
-        threading.Thread(target=self._watch, args=(self._process, reader), name="engine-watch", daemon=True).start()
+        threading.Thread(target=self._watch, args=(self._process, reader, mark, self._stopping), name="engine-watch",
+                         daemon=True).start()
 
     def _read(self, stream) -> None:
-        pending = list(PHASES)
-        for raw in iter(lambda: stream.readline(_LINE_LIMIT), b""):
-            line = utils.redact(raw.decode("utf-8", "replace").rstrip("\r\n"))
-            self._lines.append(line)
+        pending, tail = list(PHASES), self._lines
+        for line in lines(stream):
+            tail.append(line)
             head = line[:SCANNED]
             for position, (name, pattern) in enumerate(pending):
                 if pattern.search(head):
@@ -145,19 +126,25 @@ class Engine:
                     if name == "warm-up":
                         self._wake.set()  # readiness is due now, not at the next poll
                     break
-            self._on_line(line)
+            with contextlib.suppress(Exception):  # what cannot be shown must not fill the pipe and stop the server
+                self._on_line(line)
 
-    def _watch(self, process: subprocess.Popen, reader: threading.Thread) -> None:
+    def _watch(self, process: subprocess.Popen, reader: threading.Thread, mark: str, stopping) -> None:
         process.wait()
+        self.ready.clear()  # at once: a job that asks now has to wait for the next server
         # Nothing is left, unless the guard itself was killed (the kernel's out-of-memory killer may pick it).
-        for pid in _session_members(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        reader.join(timeout=0.3)  # end of file follows at once; never wait on a pipe somebody else still holds
-        self.ready.clear()
-        self.exited.set()
+        deadline = time.monotonic() + 5
+        while (pids := survivors(process.pid, mark)) and time.monotonic() < deadline:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        reader.join(timeout=5)  # end of file follows at once; a slow log gets some time
+        with self._known:
+            self.ready.clear()
+            self.exited.set()
         self._wake.set()
-        if self.on_exit and not self._stopping:
+        if self.on_exit and not stopping.is_set():
             self.on_exit()
 
     def wait_ready(self) -> float:
@@ -177,11 +164,11 @@ class Engine:
             if status == 404:
                 path = "/health"
             elif status == 200:
-                self.ready.set()
-                if self.exited.is_set():  # it died right after its answer; whoever clears, clears last
-                    self.ready.clear()
-                    continue
-                return time.monotonic() - self.started_at
+                with self._known:
+                    if not self.exited.is_set():
+                        self.ready.set()
+                        return time.monotonic() - self.started_at
+                continue
             if time.monotonic() >= deadline:
                 report = self.report(f"The SGLang server was not ready after {self.startup_timeout:.0f} s")
                 self.stop(0)
@@ -217,7 +204,7 @@ class Engine:
         ending = "" if self.returncode is None else f" ({self.ending})"
         lines = self.tail()
         advice = diagnose(lines)
-        shown = "\n".join(f"    {line}" for line in lines[-30:]) or "    (no output)"
+        shown = "\n".join(f"    {line[:SCANNED]}" for line in lines[-30:]) or "    (no output)"
         return f"{headline}{ending}. Its last lines:\n{shown}" + (f"\nWhat to do: {advice}" if advice else "")
 
     def start_report(self, ready_after: float, extra: Sequence[tuple[str, float]] = ()) -> str:
@@ -238,7 +225,7 @@ class Engine:
             process = self._process
             if process is None:
                 return None
-            self._stopping = True
+            self._stopping.set()
             if grace > 0 and not self.exited.is_set():
                 self._signal(process, signal.SIGTERM)
                 self.exited.wait(grace)

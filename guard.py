@@ -138,6 +138,8 @@ def main(worker: int, command: list[str]) -> None:
             if fd != wake_read:
                 continue
             for number in os.read(wake_read, 512):
+                if status is not None:
+                    break  # killed and reaped: its process id is nobody's any more
                 if number in (signal.SIGTERM, signal.SIGINT):
                     os.kill(server, number)
                 elif number == signal.SIGQUIT:

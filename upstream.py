@@ -178,8 +178,10 @@ class Upstream:
             if job.error:
                 raise job.error from error
             fate = await self._fate() if self._fate else None
+            # One that was never made carried nothing: that request can wait for the next engine.
+            lost = fate is not None and not isinstance(error, aiohttp.ClientConnectorError)
             raise ConnectionBroke(fate or f"The connection to the engine broke ({type(error).__name__}).",
-                                  fate is not None) from error
+                                  lost) from error
         except TimeoutError as error:
             raise JobError(f"The engine sent nothing for {limit:g} s (ENGINE_IDLE_TIMEOUT)." if request.streams else
                            f"The engine gave no answer within {limit:g} s (REQUEST_TIMEOUT).",

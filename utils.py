@@ -38,6 +38,11 @@ def redact(text: str) -> str:
     return text
 
 
+def longest_secret() -> int:
+    """Length of the longest known secret, at least 1."""
+    return max([1, *map(len, _state["secrets"])])
+
+
 def log(message: str, level: str = "info", job_id: str | None = None) -> None:
     """One line on stdout, in the form the RunPod console parses (JSON) on the platform, plain elsewhere.
 

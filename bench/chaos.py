@@ -1,0 +1,333 @@
+"""Chaos: the real worker process, the platform stand-in and the scripted engine, with everything going wrong at once.
+
+    python -m bench.chaos --jobs 5000 --concurrency 64 --seed 1 [--minutes N] [--out FILE]
+
+Engines end, are killed and hang; POSTs of chunks and results fail, break off and are slow; jobs are cancelled, run out
+of time, and ask for nonsense; the worker is told to stop with jobs in flight, and a second one takes what is left.
+Every job's end is known beforehand. Exit status 1 when one is lost, hung, duplicated or corrupted, or when a worker
+does not end in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bench import chaos_plan
+from bench.chaos_checks import BAD, Facts, Verdict, judge
+from bench.chaos_engine import EngineWatch
+from bench.chaos_plan import Plan, Planned
+from local.platform_faults import Fault
+from local.platform_records import Job, Limits, Policy
+from local.runpod_platform import Platform
+from tests.worker import WorkerProcess, contract_environ
+
+_PATIENCE = 120.0  # seconds that a job may take from its submission; the longest limit of the plan is 25
+_PING = 500  # milliseconds
+# What the worker and the SDK say of their own faults. The engine's lines pass through beside them.
+_TROUBLE = re.compile("internal error|Error handling job|Failed to return job|Error while returning|never retrieved|"
+                      "never awaited|Unclosed|Task was destroyed|Failed to get job|failed during shutdown")
+
+
+@dataclass
+class Report:
+    """rows: the table; problems: the jobs that must not be, as text; faults: what of the engine's was hurt."""
+
+    plan: dict
+    verdicts: list[tuple[Planned, Verdict]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    faults: Counter = field(default_factory=Counter)
+    posts: dict[str, dict[str, int]] = field(default_factory=dict)
+    restarts: int = 0
+    unexplained: int = 0
+    slowest_stop: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def outcomes(self) -> Counter:
+        return Counter(verdict.outcome for _, verdict in self.verdicts)
+
+    @property
+    def clean(self) -> bool:
+        return not self.problems and not any(self.outcomes[bad] for bad in BAD)
+
+    def data(self) -> dict:
+        codes = Counter(verdict.code for _, verdict in self.verdicts if verdict.outcome == "failed")
+        return {**self.plan, "seconds": round(self.seconds, 1), "submitted": len(self.verdicts),
+                "outcomes": {name: self.outcomes[name] for name in (
+                    "completed", "failed", "cancelled", "timed out", *BAD)},
+                "failed_by_code": {str(code): codes[code] for code in sorted(codes)},
+                "engine_faults": dict(self.faults), "engine_restarts": self.restarts,
+                "engine_ends_unexplained": self.unexplained, "slowest_stop_s": round(self.slowest_stop, 2),
+                "posts": self.posts, "problems": self.problems}
+
+    def markdown(self) -> str:
+        data, outcomes = self.data(), self.outcomes
+        codes = ", ".join(f"{count} with {code}" for code, count in data["failed_by_code"].items()) or "none"
+        hurt = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items())) or "none"
+        rows = [("jobs submitted", len(self.verdicts)), ("completed exactly", outcomes["completed"]),
+                ("failed with a reason", f"{outcomes['failed']} ({codes})"), ("cancelled", outcomes["cancelled"]),
+                ("timed out", outcomes["timed out"]), *((f"**{bad}**", f"**{outcomes[bad]}**") for bad in BAD),
+                ("faults of the engine", hurt), ("engine restarts", self.restarts),
+                ("ends of an engine that nothing explains", self.unexplained),
+                ("slowest stop of a cancelled or timed out job", f"{self.slowest_stop:.2f} s")]
+        rows += [(f"{kind} POSTs", f"{count['taken']} taken, {count['refused']} answered 5xx, "
+                  f"{count['dropped']} dropped") for kind, count in self.posts.items()]
+        rows.append(("seconds", f"{self.seconds:.0f}"))
+        return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+class Chaos:
+    """One run of a plan. `seed` also decides which POSTs fail."""
+
+    def __init__(self, plan: Plan, seed: int, concurrency: int, minutes: float = 0.0):
+        self.plan, self.seed, self.concurrency, self.minutes = plan, seed, concurrency, minutes
+        self.report = Report({"jobs": len(plan.jobs), "seed": seed, "concurrency": concurrency, "minutes": minutes})
+        self.platform = Platform(limits=Limits(execution_timeout=(1, 10**9)), policy=Policy(), long_poll=5)
+        self.workers: list[tuple[WorkerProcess, EngineWatch, asyncio.Task]] = []
+        self.jobs: dict[int, Job] = {}
+        self.stopping: dict[str, float] = {}
+        self._tasks: set[asyncio.Task] = set()
+        self._hurting = asyncio.Lock()
+        self._final = 0
+
+    async def run(self) -> Report:
+        started = time.monotonic()
+        async with self.platform, contextlib.AsyncExitStack() as stack:
+            self._plan_posts()
+            await self._worker(stack)
+            progress = self._spawn(self._progress(started), keep=False)
+            await self._feed(stack)
+            await asyncio.gather(*self._tasks)
+            progress.cancel()
+            held = await self._settled()
+            await self._stop(1)
+            self._conclude(held)
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _spawn(self, work, keep: bool = True) -> asyncio.Task:
+        task = asyncio.create_task(work)
+        if keep:
+            self._tasks.add(task)
+        return task
+
+    def _plan_posts(self) -> None:
+        """5 % of the POSTs fail before they take effect, some are slow, and all take a round trip."""
+        self.platform.post_delay_ms = 5
+        for number, kind in enumerate(("job-stream", "job-done")):
+            for place, fault in enumerate((
+                    Fault(kind, status=502, fraction=0.02), Fault(kind, status=500, fraction=0.01),
+                    Fault(kind, dropped=True, fraction=0.02), Fault(kind, seconds=0.25, fraction=0.03))):
+                fault.random = random.Random(self.seed * 100 + 10 * number + place)
+                self.platform.faults.plan.append(fault)
+
+    # ------------------------------------------------------------ workers
+    async def _worker(self, stack: contextlib.AsyncExitStack) -> None:
+        name = f"worker-{len(self.workers) + 1}"
+        environ = contract_environ(**chaos_plan.ENVIRON, MAX_CONCURRENCY=str(self.concurrency))
+        worker = WorkerProcess(self.platform, environ)
+        worker.environ |= self.platform.worker_environ(name) | {"RUNPOD_PING_INTERVAL": str(_PING)}
+        await stack.enter_async_context(worker)
+        watch = EngineWatch(worker.process.pid)
+        following = asyncio.create_task(watch.run())
+        stack.callback(following.cancel)
+        self.workers.append((worker, watch, following))
+        await worker.line("serving tiny", 120)
+
+    async def _stop(self, number: int) -> None:
+        """SIGTERM, and an orderly end."""
+        worker, watch, following = self.workers[number]
+        name = f"worker-{number + 1}"
+        children = set(await asyncio.to_thread(_tree, worker.process.pid))
+        await self._measure_stops(worker)
+        following.cancel()  # its engine is about to be stopped on purpose
+        self.stopping[name] = time.monotonic()
+        worker.process.send_signal(signal.SIGTERM)
+        try:
+            status = await worker.ended(120)
+        except TimeoutError:
+            self.report.problems.append(f"{name} did not end within 120 s of SIGTERM")
+            return
+        if status != 0:
+            self.report.problems.append(f"{name} ended with {status}:\n" + "\n".join(worker.lines[-30:]))
+        left = [pid for pid in children if os.path.exists(f"/proc/{pid}") and not _zombie(pid)]
+        if left:
+            self.report.problems.append(f"{name} left processes behind: {left}")
+
+    async def _settled(self) -> frozenset[str]:
+        """The jobs that the second worker still reports once there is nothing left to do."""
+        record = self.platform.store.workers["worker-2"]
+        seen = record.last_ping
+        with contextlib.suppress(TimeoutError):
+            await self.platform.wait_for(lambda: record.last_ping != seen and not record.jobs, 15)
+        if record.jobs:
+            self.report.problems.append(f"worker-2 still holds {len(record.jobs)} jobs: {', '.join(record.jobs[:5])}")
+        return frozenset(record.jobs)
+
+    async def _measure_stops(self, worker: WorkerProcess) -> None:
+        """How long the present engine went on with jobs that were cancelled or out of time."""
+        import aiohttp
+
+        url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}/_scripted/requests"
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                seen = await response.json()
+        except aiohttp.ClientError:
+            return
+        to_wall = time.time() - time.monotonic()
+        stopped = {job.id: job.ended + to_wall for job in self.jobs.values()
+                   if job.status in ("CANCELLED", "TIMED_OUT") and job.taken is not None}
+        for request in seen:
+            at = stopped.get(request["rid"])
+            if at is not None:
+                delay = (request["ended"] or time.time()) - at
+                self.report.slowest_stop = max(self.report.slowest_stop, delay)
+                if request["ended"] is None and delay > 10:
+                    self.report.problems.append(f"the engine still runs {request['rid']}, stopped {delay:.0f} s ago")
+
+    # ------------------------------------------------------------ jobs
+    async def _feed(self, stack: contextlib.AsyncExitStack) -> None:
+        began = time.monotonic()
+        room = asyncio.Semaphore(self.concurrency + self.concurrency // 2)  # so that some always wait in the queue
+        for planned in self.plan.jobs:
+            if self.minutes:
+                due = began + planned.index / len(self.plan.jobs) * self.minutes * 60
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await room.acquire()
+            policy = {"executionTimeout": planned.execution_timeout} if planned.execution_timeout else None
+            handle = await self.platform.submit(planned.input, policy=policy)
+            self.jobs[planned.index] = handle.record
+            self._spawn(self._follow(planned, handle, room))
+            if fault := self.plan.faults.get(planned.index):
+                self._spawn(self._hurt(fault))
+            if planned.index == self.plan.stop_at:
+                await self.platform.wait_for(lambda: any(j.status == "IN_PROGRESS" for j in self.jobs.values()))
+                self._spawn(self._stop(0))
+                await self._worker(stack)
+
+    async def _follow(self, planned: Planned, handle, room: asyncio.Semaphore) -> None:
+        async def cancel():
+            await asyncio.sleep(planned.cancel_after)
+            if not handle.is_final:
+                await self.platform.cancel(handle.id)
+        cancelling = asyncio.create_task(cancel()) if planned.cancel_after is not None else None
+        try:
+            with contextlib.suppress(TimeoutError):
+                await handle.finished(_PATIENCE)
+            self._final += handle.is_final
+        finally:
+            if cancelling:
+                cancelling.cancel()
+            room.release()
+
+    async def _hurt(self, fault: str) -> None:
+        self.report.faults[fault] += 1
+        watch = self.workers[0][1]
+        if fault == "exit":  # the job itself is the fault
+            watch.hurt += 1
+            return
+        async with self._hurting:
+            await watch.hit(fault)
+
+    async def _progress(self, started: float) -> None:
+        while True:
+            await asyncio.sleep(2)
+            states = Counter(job.status for job in self.jobs.values())
+            ends = sum(len(watch.ends) for _, watch, _ in self.workers)
+            print(f"{time.monotonic() - started:5.0f} s: {len(self.jobs)} of {len(self.plan.jobs)} submitted, "
+                  f"{self._final} ended, {states['IN_PROGRESS']} running, {states['IN_QUEUE']} waiting, "
+                  f"{ends} engines ended", file=sys.stderr, flush=True)
+
+    # ------------------------------------------------------------ the end
+    def _conclude(self, held: frozenset[str]) -> None:
+        report = self.report
+        ends = {f"worker-{i + 1}": watch.ends for i, (_, watch, _) in enumerate(self.workers)}
+        facts = Facts(ends, self.stopping, float(chaos_plan.ENVIRON["DRAIN_TIMEOUT"]), held)
+        accepted = Counter(call.job_id for call in self.platform.calls
+                           if call.kind == "job-done" and call.status == 200)
+        for planned in self.plan.jobs:
+            job = self.jobs.get(planned.index)
+            verdict = judge(planned, job, accepted[job.id] if job else 0, facts)
+            report.verdicts.append((planned, verdict))
+            if verdict.outcome in BAD:
+                report.problems.append(f"{verdict.outcome}: job {planned.index} ({planned.kind}, "
+                                       f"{job.id if job else '-'}): {verdict.detail}\n    "
+                                       f"{json.dumps(planned.input)[:600]}")
+        for kind in ("job-stream", "job-done"):
+            statuses = [call.status for call in self.platform.calls if call.kind == kind]
+            report.posts[kind] = {"taken": statuses.count(200), "dropped": statuses.count(0),
+                                  "refused": sum(status >= 500 for status in statuses)}
+        if self.platform.store.oversized_chunks:
+            report.problems.append(f"{self.platform.store.oversized_chunks} chunks above the platform's limit")
+        for number, (worker, watch, _) in enumerate(self.workers, 1):
+            report.restarts += sum("restarted: " in line for line in worker.lines)
+            report.unexplained += max(0, len(watch.ends) - watch.hurt)
+            trouble = [line for line in worker.lines if _TROUBLE.search(line)]
+            if trouble:
+                report.problems.append(f"worker-{number} reports {len(trouble)} faults of its own:\n    "
+                                       + "\n    ".join(line[:400] for line in trouble[:10]))
+        if report.unexplained:
+            report.problems.append(f"{report.unexplained} engines ended for no reason of the plan")
+
+
+def _tree(pid: int) -> list[int]:
+    from guard import descendants
+
+    return [pid, *descendants(pid)]
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return True
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m bench.chaos", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--jobs", type=int, default=5000, help="default: %(default)s")
+    p.add_argument("--concurrency", type=int, default=64, help="default: %(default)s")
+    p.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    p.add_argument("--faults", type=int, help="faults of the engine (default: one for 200 jobs, at least 5)")
+    p.add_argument("--minutes", type=float, default=0.0, help="spread the jobs over so long; default: as they fit")
+    p.add_argument("--out", metavar="FILE", help="the table as JSON")
+    p.add_argument("--log", metavar="FILE", help="the workers' output")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    faults = options.faults if options.faults is not None else max(5, options.jobs // 200)
+    plan = chaos_plan.make(options.seed, options.jobs, options.concurrency, faults)
+    chaos = Chaos(plan, options.seed, options.concurrency, options.minutes)
+    report = asyncio.run(chaos.run())
+    if options.out:
+        with open(options.out, "w", encoding="utf-8") as f:
+            json.dump(report.data(), f, indent=2)
+    if options.log:
+        with open(options.log, "w", encoding="utf-8") as f:
+            for worker, _, _ in chaos.workers:
+                f.write(worker.output + "\n\n")
+    print(report.markdown())
+    for problem in report.problems[:50]:
+        print(f"\n{problem}")
+    if len(report.problems) > 50:
+        print(f"\n… and {len(report.problems) - 50} more")
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
