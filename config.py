@@ -44,6 +44,7 @@ class Settings:
     """What the worker runs with. Times in seconds."""
 
     model: str                           # as the user named it
+    revision: str | None
     served_model_name: str
     port: int                            # of the server, on 127.0.0.1
     api_key: str | None = field(repr=False)
@@ -113,7 +114,7 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
 
     server_args = (*head, *tp_size, *argv, *extra)
     return Settings(
-        model=model, served_model_name=served, port=worker["SGLANG_PORT"],
+        model=model, revision=given.value("--revision"), served_model_name=served, port=worker["SGLANG_PORT"],
         api_key=given.value("--api-key"), admin_api_key=given.value("--admin-api-key"),
         is_embedding=given.on("--is-embedding"),
         lora_enabled=given.on("--enable-lora") or "--lora-paths" in given,
@@ -205,7 +206,7 @@ def describe(settings: Settings) -> str:
             word = f"{spelled}={MASK}" if option else MASK
         command[-1].append(_quoted(_masked(word, settings.secrets)))
     shown = {name: getattr(settings, name) for name in (
-        "model", "served_model_name", "port", "is_embedding", "lora_enabled", "skip_tokenizer_init",
+        "model", "revision", "served_model_name", "port", "is_embedding", "lora_enabled", "skip_tokenizer_init",
         "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout", "request_timeout",
         "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts", "restart_window",
         "hang_timeout", "chunk_bytes", "limits", "allowed_routes", "log_level")}
@@ -232,4 +233,6 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     # Both dumps keep a crashed server alive for up to a minute, while the worker could already be replaced.
     for dump in ("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"):
         kept.setdefault(dump, "0")
+    # Settings of a job that make the sampler divide infinities would otherwise end the server.
+    kept.setdefault("SGLANG_SANITIZE_NAN_LOGITS", "1")
     return {**kept, "PYTHONUNBUFFERED": "1"}

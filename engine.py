@@ -199,6 +199,13 @@ class Engine:
         except (ValueError, KeyError, TypeError):
             return None
 
+    def generates(self) -> bool:
+        """Whether the served model generates text; False for one that only embeds. From /model_info."""
+        try:
+            return json.loads(self.get("/model_info")[1])["is_generation"] is not False
+        except (ValueError, KeyError, TypeError):
+            return True
+
     def report(self, headline: str) -> str:
         """`headline`, how the server ended, its last lines, and what to do when the cause is known."""
         ending = "" if self.returncode is None else f" ({self.ending})"

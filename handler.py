@@ -42,10 +42,11 @@ class Worker:
     def __init__(self, settings: config.Settings, engine: Engine):
         # Imported here, not above: while these load, the server is loading too.
         import supervisor
+        from model import ModelFacts
         from routes import Context
         from upstream import Patience, Upstream
 
-        self.engine, self.limits = engine, settings.limits
+        self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.active = 0
         self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
                                settings.lora_enabled, settings.allowed_routes)
@@ -58,6 +59,15 @@ class Worker:
                               settings.keepalive),
             chunk_bytes=settings.chunk_bytes, available=lambda: self.supervisor.available(settings.wait_timeout),
             fate=self._fate)
+
+    def learn(self, settings: config.Settings) -> None:
+        """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
+        from model import ModelFacts, vocabulary
+
+        size = vocabulary(settings.model, os.environ, settings.revision)
+        if size is None:
+            utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
+        self.facts = ModelFacts(size, self.engine.generates())
 
     async def _fate(self) -> str | None:
         """What became of the engine, when a connection to it broke."""
@@ -104,21 +114,29 @@ class Worker:
             self.active -= 1
 
     async def _answer(self, job: dict, job_id: str):
+        import hazards
         import limits
         import routes
+        from failures import error_event
         from upstream import ConnectionBroke
 
         limits.check_input(job.get("input"), self.limits)
         request = routes.plan(job.get("input"), self.context, job_id)
+        hazards.check(request.path, request.body, self.facts, self.limits)
         self.supervisor.refuse_deadly(request.path, request.body)
         budget = limits.ResultBudget(self.limits)
         try:
             async with contextlib.aclosing(self.upstream.run(request)) as answer:
                 async for chunk in answer:
-                    budget.spend(chunk)
+                    try:
+                        budget.spend(chunk)
+                    except utils.JobError as error:
+                        if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
+                            yield error_event(error, request.path)
+                        raise
                     yield chunk
         except ConnectionBroke as error:
-            if error.engine_lost:
+            if error.engine_lost and request.body is not None:  # a read is the same for everybody, and harmless
                 self.supervisor.blame(request.path, request.body)
             raise
 
@@ -212,6 +230,7 @@ def serve(settings: config.Settings, engine: Engine, started: float, job: dict |
     ready_after = engine.wait_ready()
     utils.log(engine.start_report(ready_after, [("configuration", engine.started_at - started),
                                                 ("worker imports (meanwhile)", imported - began)]))
+    worker.learn(settings)
     if job is not None:
         return asyncio.run(run_locally(worker, job))
 

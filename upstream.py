@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,6 +29,7 @@ from utils import JobError
 
 KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 _RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,6 +278,8 @@ async def _whole(response: aiohttp.ClientResponse) -> dict | list:
     raw = await response.read()
     try:
         value = json.loads(raw) if raw else None
+        if _SURROGATE.search(raw):  # one without its other half is no UTF-8, and the job could not be delivered
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except ValueError:
         value = raw.decode("utf-8", "replace")
     if response.status >= 400:

@@ -62,7 +62,10 @@ def log(message: str, level: str = "info", job_id: str | None = None) -> None:
 def emit(line: str) -> None:
     """Write one finished line to stdout; lines of several threads never interleave."""
     with _lock:
-        sys.stdout.write(line + "\n")
+        try:
+            sys.stdout.write(line + "\n")
+        except UnicodeEncodeError:  # a lone surrogate, or a terminal that has only ASCII
+            sys.stdout.write(line.encode("ascii", "backslashreplace").decode() + "\n")
         sys.stdout.flush()
 
 
@@ -84,5 +87,7 @@ class JobError(Exception):
         A string on purpose: the SDK applies `str()` to the value under "error" (rp_job.handle_job), which
         would turn an object into a Python repr that no client can parse.
         """
-        return json.dumps({"message": redact(self.message), "type": self.type, "param": self.param,
+        text = json.dumps({"message": redact(self.message), "type": self.type, "param": self.param,
                            "code": self.code, "job_id": job_id}, ensure_ascii=False)
+        # A lone surrogate, which JSON input can carry, is no UTF-8: the SDK would fail to send it, and lose the job.
+        return text.encode("utf-8", "replace").decode()

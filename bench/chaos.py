@@ -21,70 +21,24 @@ import signal
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+
+import aiohttp
 
 from bench import chaos_plan
-from bench.chaos_checks import BAD, Facts, Verdict, judge
+from bench.chaos_checks import BAD, Facts, judge
 from bench.chaos_engine import EngineWatch
 from bench.chaos_plan import Plan, Planned
+from bench.chaos_report import Report
 from local.platform_faults import Fault
 from local.platform_records import Job, Limits, Policy
 from local.runpod_platform import Platform
 from tests.worker import WorkerProcess, contract_environ
 
-_PATIENCE = 120.0  # seconds that a job may take from its submission; the longest limit of the plan is 25
-_PING = 500  # milliseconds
+_PATIENCE = 120.0  # seconds that a job may take from its submission; the longest limit of the plan is 20
+_PING = 1000  # milliseconds, of which the SDK takes whole seconds
 # What the worker and the SDK say of their own faults. The engine's lines pass through beside them.
 _TROUBLE = re.compile("internal error|Error handling job|Failed to return job|Error while returning|never retrieved|"
                       "never awaited|Unclosed|Task was destroyed|Failed to get job|failed during shutdown")
-
-
-@dataclass
-class Report:
-    """rows: the table; problems: the jobs that must not be, as text; faults: what of the engine's was hurt."""
-
-    plan: dict
-    verdicts: list[tuple[Planned, Verdict]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    faults: Counter = field(default_factory=Counter)
-    posts: dict[str, dict[str, int]] = field(default_factory=dict)
-    restarts: int = 0
-    unexplained: int = 0
-    slowest_stop: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def outcomes(self) -> Counter:
-        return Counter(verdict.outcome for _, verdict in self.verdicts)
-
-    @property
-    def clean(self) -> bool:
-        return not self.problems and not any(self.outcomes[bad] for bad in BAD)
-
-    def data(self) -> dict:
-        codes = Counter(verdict.code for _, verdict in self.verdicts if verdict.outcome == "failed")
-        return {**self.plan, "seconds": round(self.seconds, 1), "submitted": len(self.verdicts),
-                "outcomes": {name: self.outcomes[name] for name in (
-                    "completed", "failed", "cancelled", "timed out", *BAD)},
-                "failed_by_code": {str(code): codes[code] for code in sorted(codes)},
-                "engine_faults": dict(self.faults), "engine_restarts": self.restarts,
-                "engine_ends_unexplained": self.unexplained, "slowest_stop_s": round(self.slowest_stop, 2),
-                "posts": self.posts, "problems": self.problems}
-
-    def markdown(self) -> str:
-        data, outcomes = self.data(), self.outcomes
-        codes = ", ".join(f"{count} with {code}" for code, count in data["failed_by_code"].items()) or "none"
-        hurt = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items())) or "none"
-        rows = [("jobs submitted", len(self.verdicts)), ("completed exactly", outcomes["completed"]),
-                ("failed with a reason", f"{outcomes['failed']} ({codes})"), ("cancelled", outcomes["cancelled"]),
-                ("timed out", outcomes["timed out"]), *((f"**{bad}**", f"**{outcomes[bad]}**") for bad in BAD),
-                ("faults of the engine", hurt), ("engine restarts", self.restarts),
-                ("ends of an engine that nothing explains", self.unexplained),
-                ("slowest stop of a cancelled or timed out job", f"{self.slowest_stop:.2f} s")]
-        rows += [(f"{kind} POSTs", f"{count['taken']} taken, {count['refused']} answered 5xx, "
-                  f"{count['dropped']} dropped") for kind, count in self.posts.items()]
-        rows.append(("seconds", f"{self.seconds:.0f}"))
-        return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 class Chaos:
@@ -104,6 +58,8 @@ class Chaos:
     async def run(self) -> Report:
         started = time.monotonic()
         async with self.platform, contextlib.AsyncExitStack() as stack:
+            self._session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)))
             self._plan_posts()
             await self._worker(stack)
             progress = self._spawn(self._progress(started), keep=False)
@@ -175,16 +131,24 @@ class Chaos:
             self.report.problems.append(f"worker-2 still holds {len(record.jobs)} jobs: {', '.join(record.jobs[:5])}")
         return frozenset(record.jobs)
 
+    async def _ask(self, worker: WorkerProcess, path: str):
+        """What the engine itself says, None when there is no answer."""
+        url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}{path}"
+        try:
+            async with self._session.get(url) as response:
+                return await response.json() if response.content_type == "application/json" else response.status
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    async def _ready(self, worker: WorkerProcess) -> None:
+        while True:
+            if await self._ask(worker, "/ready") == 200:
+                return
+            await asyncio.sleep(0.1)
+
     async def _measure_stops(self, worker: WorkerProcess) -> None:
         """How long the present engine went on with jobs that were cancelled or out of time."""
-        import aiohttp
-
-        url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}/_scripted/requests"
-        try:
-            async with aiohttp.ClientSession() as session, session.get(url) as response:
-                seen = await response.json()
-        except aiohttp.ClientError:
-            return
+        seen = await self._ask(worker, "/_scripted/requests") or []
         to_wall = time.time() - time.monotonic()
         stopped = {job.id: job.ended + to_wall for job in self.jobs.values()
                    if job.status in ("CANCELLED", "TIMED_OUT") and job.taken is not None}
@@ -214,7 +178,7 @@ class Chaos:
             if planned.index == self.plan.stop_at:
                 await self.platform.wait_for(lambda: any(j.status == "IN_PROGRESS" for j in self.jobs.values()))
                 self._spawn(self._stop(0))
-                await self._worker(stack)
+                self._spawn(self._worker(stack))
 
     async def _follow(self, planned: Planned, handle, room: asyncio.Semaphore) -> None:
         async def cancel():
@@ -233,12 +197,15 @@ class Chaos:
 
     async def _hurt(self, fault: str) -> None:
         self.report.faults[fault] += 1
-        watch = self.workers[0][1]
+        worker, watch, _ = self.workers[0]
         if fault == "exit":  # the job itself is the fault
             watch.hurt += 1
             return
         async with self._hurting:
-            await watch.hit(fault)
+            # One fault at a time: the back-off between restarts that fail is not what is tested here.
+            async with asyncio.timeout(_PATIENCE):
+                await self._ready(worker)
+                await watch.hit(fault)
 
     async def _progress(self, started: float) -> None:
         while True:

@@ -46,10 +46,10 @@ class EngineWatch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            while not (found := await asyncio.to_thread(find, self.worker_pid)):
-                await asyncio.sleep(_LOOK_EVERY)
-            with contextlib.suppress(ProcessLookupError):
-                await self._follow(*found)
+            if found := await asyncio.to_thread(find, self.worker_pid):
+                with contextlib.suppress(ProcessLookupError):
+                    await self._follow(*found)
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def _follow(self, guard: int, server: int) -> None:
         fd = os.pidfd_open(server)

@@ -48,10 +48,12 @@ TORCHVISION_WHEEL = (
 PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 MODEL_FILES = (LOCAL / "tiny_model.py", LOCAL / "tiny_lessons.py", LOCAL / "corpus.py")
 
-# The worker's variables for SGLang on a CPU. Without MAX_TOTAL_TOKENS the cache takes 16 GB and a minute.
+# The worker's variables for SGLang on a CPU. Without MAX_TOTAL_TOKENS the cache takes 16 GB and a minute;
+# without DTYPE float32 weights are served in float16, which a CPU computes more slowly and less exactly.
 CPU_ENGINE_ARGS: dict[str, str] = {
     "DEVICE": "cpu",
     "ATTENTION_BACKEND": "torch_native",
+    "DTYPE": "float32",
     "DISABLE_OVERLAP_SCHEDULE": "true",
     "MAX_TOTAL_TOKENS": "16384",
     "MAX_RUNNING_REQUESTS": "32",

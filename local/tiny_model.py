@@ -34,7 +34,7 @@ PEAK_RATE, WARM_STEPS, DECAY_STEPS, MAX_STEPS = 1e-2, 30, 280, 900
 AVERAGING = 0.97
 FIRST_EXAM, EXAM_EVERY = 160, 20
 # Nats by which every right token must beat the best wrong one. A different batch moves a float32 logit by
-# about 1e-5, and bfloat16 would move it by about 0.1: neither can change a text.
+# about 1e-5, and half precision moves it by about 0.1: neither can change a text.
 MARGIN = 3.0
 
 MARKUP = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")

@@ -35,7 +35,8 @@ def test_the_version_is_the_one_that_was_read():
 def test_the_source_is_the_one_that_was_read(name):
     thing, expected = RELIED_ON[name]
     assert digest(thing) == expected, (
-        f"{name} of the runpod SDK changed: read it again, check sdk.py and handler.py against it, and note {digest(thing)}")
+        f"{name} of the runpod SDK changed: read it again, check sdk.py and handler.py against it, "
+        f"and note {digest(thing)}")
 
 
 def test_the_names_that_are_replaced_are_looked_up_when_they_are_used():
