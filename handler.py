@@ -19,7 +19,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 
 import config
 import utils
@@ -30,115 +29,8 @@ _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "fl
 # grows threefold from 32 to 128 streams and by 5 % from 128 to 256, while the slowest first token doubles: more
 # than this only empties the queue that RunPod scales by.
 CONCURRENCY_BOUND = 128
-# Seconds that running jobs get to deliver their failure after the engine was lost.
-_DELIVERY = 5.0
 # Seconds that the engine gets to end in order, once no job is left (1 to 8 were seen).
 _ENGINE_STOP = 15.0
-
-
-class Worker:
-    """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop."""
-
-    def __init__(self, settings: config.Settings, engine: Engine):
-        # Imported here, not above: while these load, the server is loading too.
-        import supervisor
-        from model import ModelFacts
-        from routes import Context
-        from upstream import Patience, Upstream
-
-        self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
-        self.active = 0
-        self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
-                               settings.lora_enabled, settings.allowed_routes)
-        self.supervisor = supervisor.Supervisor(
-            engine, max_restarts=settings.max_restarts, window=settings.restart_window,
-            hang_timeout=settings.hang_timeout, last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
-        self.upstream = Upstream(
-            engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
-            patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
-                              settings.keepalive),
-            chunk_bytes=settings.chunk_bytes, available=lambda: self.supervisor.available(settings.wait_timeout),
-            fate=self._fate)
-
-    def learn(self, settings: config.Settings) -> None:
-        """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
-        from model import ModelFacts, vocabulary
-
-        size = vocabulary(settings.model, os.environ, settings.revision)
-        if size is None:
-            utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
-        self.facts = ModelFacts(size, self.engine.generates())
-
-    async def _fate(self) -> str | None:
-        """What became of the engine, when a connection to it broke."""
-        for _ in range(10):  # the connection breaks a moment before the process is gone
-            if self.engine.exited.is_set() or not self.engine.ready.is_set():
-                return f"The engine ended while this job was running: {self.engine.ending}."
-            await asyncio.sleep(0.05)
-        return None
-
-    def _give_up(self, reason: str) -> None:
-        """Let running jobs deliver their failure, then end the process with 1, so that RunPod replaces the worker.
-
-        Runs in the supervisor's thread: the SDK's own loop would only end after its long poll for jobs.
-        """
-        utils.log(reason, "error")
-        deadline = time.monotonic() + _DELIVERY
-        while self.active and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)  # the SDK posts a job's failure after its generator has ended
-        os._exit(1)
-
-    def fail_all(self) -> None:
-        """Make every running job fail, because the worker has to stop."""
-        self.upstream.fail_all(utils.JobError("The worker was stopped before this job was done; send it again.",
-                                              type="overloaded_error", code=503))
-
-    async def handle(self, job: dict):
-        """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
-        job_id = str(job.get("id") or "local")
-        self.active += 1
-        try:
-            async with contextlib.aclosing(self._answer(job, job_id)) as answer:
-                async for chunk in answer:
-                    yield chunk
-        except utils.JobError as error:
-            utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", job_id)
-            yield {"error": error.to_json(job_id)}
-        except Exception as error:  # a fault of this worker: the trace is for its log, not for the client
-            utils.log("internal error\n" + traceback.format_exc(), "error", job_id)
-            failed = utils.JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
-                                    code=500)
-            yield {"error": failed.to_json(job_id)}
-        finally:
-            self.active -= 1
-
-    async def _answer(self, job: dict, job_id: str):
-        import hazards
-        import limits
-        import routes
-        from failures import error_event
-        from upstream import ConnectionBroke
-
-        limits.check_input(job.get("input"), self.limits)
-        request = routes.plan(job.get("input"), self.context, job_id)
-        hazards.check(request.path, request.body, self.facts, self.limits)
-        self.supervisor.refuse_deadly(request.path, request.body)
-        budget = limits.ResultBudget(self.limits)
-        try:
-            async with contextlib.aclosing(self.upstream.run(request)) as answer:
-                async for chunk in answer:
-                    try:
-                        budget.spend(chunk)
-                    except utils.JobError as error:
-                        if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
-                            yield error_event(error, request.path)
-                        raise
-                    yield chunk
-        except ConnectionBroke as error:
-            if error.engine_lost and request.body is not None:  # a read is the same for everybody, and harmless
-                self.supervisor.blame(request.path, request.body)
-            raise
 
 
 def visible_gpus() -> int | None:
@@ -171,7 +63,7 @@ def concurrency(settings: config.Settings, engine: Engine) -> int:
     return max(1, min(capacity or CONCURRENCY_BOUND, CONCURRENCY_BOUND))
 
 
-async def run_locally(worker: Worker, job: dict) -> int:
+async def run_locally(worker, job: dict) -> int:
     """Run one job without the platform, printing its output as it comes. Returns the exit status."""
     try:
         async with contextlib.aclosing(worker.handle({"id": "local", **job})) as outputs:
@@ -223,6 +115,8 @@ def serve(settings: config.Settings, engine: Engine, started: float, job: dict |
         os.environ["RUNPOD_LOG_LEVEL"] = "INFO"
     # The SDK's ping process must not go on reporting a dead worker as alive.
     os.register_at_fork(after_in_child=_die_with_parent)
+    from worker import Worker  # not above: while this loads, the server is loading too
+
     worker = Worker(settings, engine)
     if job is None:
         import runpod

@@ -7,6 +7,7 @@ The SDK's own shutdown (modules/rp_scale.py) stops running jobs' successors at o
 - waits up to 90 s for a long poll that asks for new jobs, and loses a job which that poll still brings,
 - waits as long for the poll that asks which jobs to stop,
 - waits for running jobs without a limit.
+And it drops the stop of a job that has not begun yet, while it waits in the SDK's queue: that job runs to its end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import utils
 # How long a poll for jobs is left open after the signal. What the platform assigned before it decided to stop this
 # worker is already on its way and arrives within a round trip; after that, closing the poll loses nothing.
 LAST_POLL = 2.0
+# How long the stop of a job that has not begun is remembered: far longer than a job waits in the SDK's queue.
+STOP_KEPT = 60.0
 
 
 def draining(scaler_class: type, *, drain_timeout: float, fail_all: Callable[[], None],
@@ -41,6 +44,7 @@ def draining(scaler_class: type, *, drain_timeout: float, fail_all: Callable[[],
             super().__init__(config)
             self._fetch, self.jobs_fetcher = self.jobs_fetcher, self._take
             self._stop: asyncio.Event | None = None
+            self._stopped: dict[str, float] = {}  # jobs to stop that have not begun: id, time.monotonic
 
         async def run(self):
             self._loop, self._stop, self._idle = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -85,6 +89,18 @@ def draining(scaler_class: type, *, drain_timeout: float, fail_all: Callable[[],
             finally:
                 poll.cancel()
                 stop.cancel()
+
+        async def stop_job(self, job_id):
+            found = await super().stop_job(job_id)
+            if not found:  # it waits in the SDK's queue, or is still on its way here, or is over
+                now = time.monotonic()
+                self._stopped = {k: at for k, at in self._stopped.items() if now - at < STOP_KEPT} | {job_id: now}
+            return found
+
+        async def handle_job(self, session, job):
+            if self._stopped.pop(job["id"], None) is not None:
+                asyncio.current_task().cancel()  # takes effect at the job's first wait; the SDK then clears it away
+            await super().handle_job(session, job)
 
         async def run_jobs(self, session):
             try:

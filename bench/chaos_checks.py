@@ -60,9 +60,11 @@ def judge(planned: Planned, job: Job | None, accepted: int, facts: Facts) -> Ver
 def _judged(planned: Planned, job: Job, facts: Facts) -> Verdict:
     if job.status == "CANCELLED":
         _demand(planned.cancel_after is not None, "cancelled by nobody")
+        _cut_short(planned, job)
         return Verdict("cancelled")
     if job.status == "TIMED_OUT":
         _demand(planned.execution_timeout is not None, f"timed out: {job.error}")
+        _cut_short(planned, job)
         return Verdict("timed out")
     if job.status == "COMPLETED":
         _demand(not planned.fails and not planned.endless, f"completed, but had to fail ({sorted(planned.fails)})")
@@ -109,9 +111,21 @@ def _broken_stream(planned: Planned, job: Job, code: int) -> None:
         last = _json(events[-1])
         _demand(isinstance(last, dict) and last.get("error"), f"a failed stream ends with {events[-1][:200]}")
         _demand(last["error"].get("code") == code, f"the event says {last['error']}, the job {code}")
+    _right_so_far(planned, events[:-1])
+
+
+def _cut_short(planned: Planned, job: Job) -> None:
+    """What was delivered before somebody stopped the job must be right so far."""
+    if job.chunks and planned.reading.endswith("stream"):
+        events = _events([chunk.output for chunk in job.chunks])
+        if events and (events[-1] == "[DONE]" or "error" in _json(events[-1])):
+            events.pop()
+        _right_so_far(planned, events)
+
+
+def _right_so_far(planned: Planned, events: list[str]) -> None:
     if planned.texts:
-        partial = _STREAMS[planned.reading](events[:-1])
-        for index, text in partial.items():
+        for index, text in _STREAMS[planned.reading](events).items():
             _demand(planned.texts[index].startswith(text), f"read {text!r} of {planned.texts[index]!r}"[:1500])
 
 

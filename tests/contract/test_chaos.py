@@ -9,6 +9,9 @@ from bench.chaos import Chaos
 from bench.chaos_checks import BAD, Facts, judge
 from bench.chaos_plan import Planned
 from local.platform_records import Chunk, Job, Policy
+from local.runpod_platform import Platform
+from tests.support import say
+from tests.worker import WorkerProcess, contract_environ
 
 NO_FACTS = Facts({}, {}, 8.0, frozenset())
 
@@ -24,6 +27,21 @@ async def test_nothing_is_lost_hung_duplicated_or_corrupted():
     assert all(report.outcomes[outcome] for outcome in ("failed", "cancelled", "timed out"))
     assert sum(report.faults.values()) == 4 and report.restarts
     assert report.posts["job-stream"]["refused"] and report.posts["job-stream"]["dropped"]
+
+
+async def test_a_job_that_is_cancelled_before_it_begins_does_not_run():
+    script = {"tokens": 9, "hang_at": 2}
+    async with Platform() as platform, WorkerProcess(platform, contract_environ(MAX_CONCURRENCY="8")) as worker:
+        await worker.connected()
+        for stream in (True, False):
+            # Between the hand-out and the SDK's next look at its queue.
+            job = await platform.submit({"messages": say(script), "stream": stream})
+            await job.until(lambda record: record.status == "IN_PROGRESS")
+            await platform.cancel(job.id)
+            await worker.line(f'"{job.id}", "message": "Job stopped."')
+        worker.process.terminate()
+        assert "stopping: 0 running jobs" in await worker.line("stopping: ")
+        assert await worker.ended() == 0
 
 
 def test_a_seed_gives_the_same_plan():
@@ -112,6 +130,14 @@ def test_the_judgement_of_a_stream_that_broke(chunks, ends, outcome):
     facts = Facts({"worker-1": ends}, {}, 8.0, frozenset())
     job = record("FAILED", error=failure(502), chunks=chunks)
     assert judge(STREAM, job, 1, facts).outcome == outcome
+
+
+@pytest.mark.parametrize(("chunks", "outcome"), [
+    ([], "cancelled"), (stream("Par", done=False), "cancelled"), (GOOD, "cancelled"),
+    ([*stream("Par", done=False), ERROR_EVENT], "cancelled"), (stream("is.", done=False), "corrupted")])
+def test_the_judgement_of_a_cancelled_stream(chunks, outcome):
+    planned = Planned(0, "chat, streamed", {}, "chat-stream", ("Paris.",), cancel_after=1.0)
+    assert judge(planned, record("CANCELLED", chunks=chunks), 0, NO_FACTS).outcome == outcome
 
 
 @pytest.mark.parametrize(("told", "outcome"), [(1.0, "failed"), (2.5, "corrupted"), (None, "corrupted")])
