@@ -40,9 +40,11 @@ def worker_environ(platform: Platform, engine_python: Path, model: Path, engine_
 
 
 async def _progress(started: float) -> None:
+    live = sys.stdout.isatty()
     while True:
-        print(f"\r  starting worker and engine … {time.monotonic() - started:.0f} s", end="", flush=True)
-        await asyncio.sleep(1)
+        line = f"  starting worker and engine … {time.monotonic() - started:.0f} s"
+        print(f"\r{line}" if live else line, end="" if live else "\n", flush=True)
+        await asyncio.sleep(1 if live else 10)
 
 
 async def _ask(base_url: str, question: str) -> str:
@@ -81,7 +83,9 @@ async def run(args: argparse.Namespace) -> int:
                 lambda: platform.begun["job-take"] + platform.begun["job-take-batch"], None))
             await asyncio.wait([ended, stopped, ready], return_when=asyncio.FIRST_COMPLETED)
             progress.cancel()
-            print(f"\r  worker and engine ready after {time.monotonic() - started:.0f} s     ")
+            if ready.done():
+                print(f"{chr(13) if sys.stdout.isatty() else ''}  worker and engine ready after "
+                      f"{time.monotonic() - started:.0f} s     ")
             if ended.done():
                 print(f"the worker ended with status {worker.returncode}; its last lines:", file=sys.stderr)
                 print("\n".join(log_path.read_text(errors="replace").splitlines()[-25:]), file=sys.stderr)

@@ -12,7 +12,6 @@ import random
 import re
 import select
 import signal
-import time
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -256,7 +255,8 @@ async def settled(worker: WorkerProcess, count: int) -> None:
 @pytest.mark.parametrize("job_input, requests", [
     pytest.param(endless(PARIS, stream=True), 1, id="streamed"), pytest.param(endless(PARIS), 1, id="whole"),
     pytest.param(native(24, CONTEXT - 300, stream=True), 24, id="batch, streamed"),
-    pytest.param(native(24, CONTEXT - 300), 24, id="batch"), pytest.param(endless(PARIS, n=4), 4, id="four answers")])
+    pytest.param(native(24, CONTEXT - 300), 24, id="batch"), pytest.param(endless(PARIS, n=4), 4, id="four answers"),
+    pytest.param(endless(PARIS, n=4, stream=True), 4, id="four answers, streamed")])
 async def test_cancelling_stops_generation(platform, worker, job_input, requests):
     job = await platform.submit(job_input)
     await settled(worker, requests)
@@ -276,17 +276,18 @@ async def test_long_prompts_and_a_deep_queue_are_no_hang(platform, worker):
     before = restarts(worker)
     picks = random.Random(7)
 
-    def long_prompt() -> list[int]:
-        return [picks.randrange(10, 400) for _ in range(CONTEXT - 100)]
-    started_at = time.monotonic()
-    jobs = [await platform.submit({"input_ids": [long_prompt() for _ in range(8)], "stream": stream,
+    def long_prompts(count: int) -> list[list[int]]:
+        return [[picks.randrange(10, 400) for _ in range(CONTEXT - 100)] for _ in range(count)]
+    # The first answers nothing until all of its prompts are done, and the second waits behind it.
+    jobs = [await platform.submit({"input_ids": long_prompts(count), "stream": stream,
                                    "sampling_params": {"max_new_tokens": 40, "ignore_eos": True}})
-            for stream in (True, False) * 8]
+            for count, stream in ((64, False), (8, True))]
     for job in jobs:
         await job.finished(UP)
         assert job.status == "COMPLETED", job.error
-    print("took", time.monotonic() - started_at)
+    assert [answer["meta_info"]["completion_tokens"] for answer in jobs[0].output[0]] == [40] * 64
     assert restarts(worker) == before
+    assert "no sign of life" not in worker.output
 
 
 # ------------------------------------------------------------------ the engine dies
@@ -331,12 +332,12 @@ async def test_a_running_stream_is_delivered_whole_before_the_end(platform, work
     """Ends the worker that the tests above share."""
     with Tree(worker) as tree:
         job = await platform.submit(endless("Mind the end.", stream=True, stream_options={"include_usage": True}))
-        await job.chunk(0)
+        await job.chunk(0, UP)
         worker.process.send_signal(signal.SIGTERM)
         await worker.line("stopping: ")
         assert job.status == "IN_PROGRESS"
         assert await worker.ended(UP) == 0
-        assert spoken(job)
+        assert spoken(job)  # with its [DONE]
         usage = [json.loads(event[6:])["usage"] for event in "".join(job.output).split("\n\n")[:-2]]
         assert usage[-1]["completion_tokens"] == job.input["max_tokens"]
         await tree.all_gone()
