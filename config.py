@@ -129,7 +129,8 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         max_restarts=worker["SGLANG_MAX_RESTARTS"], restart_window=worker["SGLANG_RESTART_WINDOW"],
         hang_timeout=worker["SGLANG_HANG_TIMEOUT"],
         limits=Limits(round(worker["MAX_INPUT_MB"] * 1e6), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
-                      round(worker["MAX_RESULT_MB"] * 1e6)), chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
+                      round(worker["MAX_RESULT_MB"] * 1e6), worker["MAX_GRAMMAR_KIB"] * 1024),
+        chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
         allowed_routes=worker["ALLOWED_ROUTES"], log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
         notices=tuple(notices))
 

@@ -17,6 +17,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from diagnosis import PHASES, SCANNED, diagnose
+from model import ModelFacts
 from processes import lines, port_is_free, signal_name, survivors
 from utils import emit
 
@@ -176,11 +178,13 @@ class Engine:
             self._wake.wait(min(interval, max(0.0, deadline - time.monotonic())))
             interval = min(interval * _POLL_GROWTH, _POLL_LAST)
 
-    def get(self, path: str, timeout: float = 5.0) -> tuple[int | None, bytes]:
-        """Status and body of a GET; (None, b"") when there is no answer within `timeout` seconds."""
+    def get(self, path: str, timeout: float = 5.0, body: bytes | None = None) -> tuple[int | None, bytes]:
+        """Status and body of a GET (of a POST, with a JSON `body`); (None, b"") without an answer in `timeout` seconds.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", path, headers=self._headers)
+            headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+            connection.request("GET" if body is None else "POST", path, body, headers)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException):
@@ -199,12 +203,21 @@ class Engine:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def generates(self) -> bool:
-        """Whether the served model generates text; False for one that only embeds. From /model_info."""
-        try:
-            return json.loads(self.get("/model_info")[1])["is_generation"] is not False
-        except (ValueError, KeyError, TypeError):
-            return True
+    def facts(self) -> ModelFacts:
+        """What the server says of its model; whatever it does not say is unknown.
+
+        No route reports the vocabulary, but a bias on an id that no model has is refused, on embedding servers too,
+        with the range of ids that this model has (sglang: sampling/sampling_params.py, verify).
+        """
+        probe = {"text": "a", "sampling_params": {"logit_bias": {str(2**62): 0}}}
+        found = re.search(rb"keys in \[0, (\d+)\]", self.get("/generate", body=json.dumps(probe).encode())[1])
+        generates, context = True, None
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            generates = json.loads(self.get("/model_info")[1])["is_generation"] is not False
+        with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
+            context = json.loads(self.get("/v1/models")[1])["data"][0]["max_model_len"]
+        return ModelFacts(int(found[1]) + 1 if found else None, generates,
+                          context if isinstance(context, int) and context > 0 else None)
 
     def report(self, headline: str) -> str:
         """`headline`, how the server ended, its last lines, and what to do when the cause is known."""

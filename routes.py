@@ -37,7 +37,8 @@ _PLAIN = Route("POST")
 _BARE = Route("POST", bare=True)
 _OPENED = Route(None, bare=True)
 
-# What SGLang 0.5.23 serves for inference (entrypoints/http_server.py), and the reads a client may need.
+# What SGLang 0.5.23 serves for inference (entrypoints/http_server.py), and the reads a client may need. Not
+# /parse_function_call and /separate_reasoning: 400 bytes are enough to hang them, and the whole HTTP process.
 ROUTES: dict[str, Route] = {
     "/v1/models": _READ, "/health": _READ, "/health_generate": _READ, "/ready": _READ, "/ping": _READ,
     "/v1/chat/completions": _OPENAI, "/v1/completions": _OPENAI, "/v1/embeddings": _OPENAI,
@@ -47,7 +48,6 @@ ROUTES: dict[str, Route] = {
     "/v1/detokenize": Route("POST", model=True), "/detokenize": Route("POST", model=True),
     "/v1/messages": Route("POST", model=True), "/v1/messages/count_tokens": Route("POST", model=True),
     "/generate": Route("POST", rid=True), "/encode": Route("POST", rid=True), "/classify": Route("POST", rid=True),
-    "/separate_reasoning": _PLAIN, "/parse_function_call": _PLAIN,
 }
 # Routes that end in a name. The name is checked and quoted, so that it can only ever be a name.
 _NAMED = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import time
 import traceback
@@ -18,7 +19,7 @@ import utils
 from config import Settings
 from engine import Engine
 from failures import error_event
-from model import ModelFacts, vocabulary
+from model import ModelFacts, from_config
 from routes import Context
 from supervisor import Supervisor
 from upstream import ConnectionBroke, Patience, Upstream
@@ -34,6 +35,7 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.active = 0
+        self.stopped: JobError | None = None
         self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
                                settings.lora_enabled, settings.allowed_routes)
         self.supervisor = Supervisor(
@@ -48,10 +50,10 @@ class Worker:
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
-        size = vocabulary(settings.model, os.environ, settings.revision)
-        if size is None:
+        told, config = self.engine.facts(), from_config(settings.model, os.environ, settings.revision)
+        self.facts = dataclasses.replace(told, vocabulary=told.vocabulary or config.vocabulary, width=config.width)
+        if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
-        self.facts = ModelFacts(size, self.engine.generates())
 
     async def _fate(self) -> str | None:
         """What became of the engine, when a connection to it broke."""
@@ -76,9 +78,10 @@ class Worker:
         os._exit(1)
 
     def fail_all(self) -> None:
-        """Make every running job fail, because the worker has to stop."""
-        self.upstream.fail_all(JobError("The worker was stopped before this job was done; send it again.",
-                                        type="overloaded_error", code=503))
+        """Make every running job fail, and every later one, because the worker has to stop."""
+        self.stopped = JobError("The worker was stopped before this job was done; send it again.",
+                                type="overloaded_error", code=503)
+        self.upstream.fail_all(self.stopped)
 
     async def handle(self, job: dict):
         """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
@@ -100,6 +103,8 @@ class Worker:
             self.active -= 1
 
     async def _answer(self, job: dict, job_id: str):
+        if self.stopped:
+            raise self.stopped
         limits.check_input(job.get("input"), self.limits)
         request = routes.plan(job.get("input"), self.context, job_id)
         hazards.check(request.path, request.body, self.facts, self.limits)

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import re
 import signal
@@ -26,7 +25,7 @@ import aiohttp
 
 from bench import chaos_plan
 from bench.chaos_checks import BAD, Facts, judge
-from bench.chaos_engine import EngineWatch
+from bench.chaos_engine import EngineWatch, gone, tree
 from bench.chaos_plan import Plan, Planned
 from bench.chaos_report import Report
 from local.platform_faults import Fault
@@ -106,7 +105,7 @@ class Chaos:
         """SIGTERM, and an orderly end."""
         worker, watch, following = self.workers[number]
         name = f"worker-{number + 1}"
-        children = set(await asyncio.to_thread(_tree, worker.process.pid))
+        children = set(await asyncio.to_thread(tree, worker.process.pid))
         await self._measure_stops(worker)
         following.cancel()  # its engine is about to be stopped on purpose
         self.stopping[name] = time.monotonic()
@@ -118,7 +117,7 @@ class Chaos:
             return
         if status != 0:
             self.report.problems.append(f"{name} ended with {status}:\n" + "\n".join(worker.lines[-30:]))
-        left = [pid for pid in children if os.path.exists(f"/proc/{pid}") and not _zombie(pid)]
+        left = [pid for pid in children if not gone(pid)]
         if left:
             self.report.problems.append(f"{name} left processes behind: {left}")
 
@@ -249,20 +248,6 @@ class Chaos:
                                        + "\n    ".join(line[:400] for line in trouble[:10]))
         if report.unexplained:
             report.problems.append(f"{report.unexplained} engines ended for no reason of the plan")
-
-
-def _tree(pid: int) -> list[int]:
-    from guard import descendants
-
-    return [pid, *descendants(pid)]
-
-
-def _zombie(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            return f.read().rpartition(b")")[2].split()[0] == b"Z"
-    except OSError:
-        return True
 
 
 def parser() -> argparse.ArgumentParser:

@@ -21,6 +21,20 @@ def _arguments(pid: int) -> list[str]:
         return []
 
 
+def tree(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    return [pid, *descendants(pid)]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has collected yet counts as ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return True
+
+
 def find(worker_pid: int) -> tuple[int, int] | None:
     """(guard, server) below a worker, or None while there is none."""
     guard = server = None

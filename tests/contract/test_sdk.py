@@ -44,4 +44,6 @@ def test_the_names_that_are_replaced_are_looked_up_when_they_are_used():
     assert "await _transmit(session, url, serialized_job_data)" in inspect.getsource(rp_http._handle_result)
     for name in ("get_jobs", "run_jobs", "monitor_stop_signals"):
         assert f"self.{name}(session)" in inspect.getsource(rp_scale.JobScaler.run)
+    assert "self.handle_job(session, job)" in inspect.getsource(rp_scale.JobScaler.run_jobs)
+    assert "self.stop_job(job_id)" in inspect.getsource(rp_scale.JobScaler.monitor_stop_signals)
     assert "self.jobs_fetcher(session, jobs_needed)" in inspect.getsource(rp_scale.JobScaler.get_jobs)

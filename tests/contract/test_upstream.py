@@ -142,7 +142,7 @@ async def test_an_error_in_the_middle_ends_the_stream_with_an_error_event(upstre
 async def test_a_dropped_connection_is_never_a_complete_answer(upstream):
     chunks = []
     with pytest.raises(JobError) as raised:
-        async for chunk in upstream.run(chat({"tokens": 9, "drop_at": 4})):
+        async for chunk in upstream.run(chat({"tokens": 9, "tps": 50, "drop_at": 4})):
             chunks.append(chunk)
     assert raised.value.code == 502
     assert "error" in json.loads(events(chunks)[-1].removeprefix("data: "))

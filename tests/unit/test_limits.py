@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from hazards import check
 from limits import Limits, ResultBudget, check_input
-from model import ModelFacts, vocabulary
+from model import ModelFacts, from_config
 from utils import JobError
 
-FACTS = ModelFacts(vocabulary=512)
-EMBEDDER = ModelFacts(vocabulary=512, generates=False)
+FACTS = ModelFacts(vocabulary=512, context=2048, width=2)
+EMBEDDER = ModelFacts(vocabulary=512, generates=False, context=2048)
 LIMITS = Limits(input_bytes=1000, depth=5, batch=4, result_bytes=100)
 CHAT = [{"role": "user", "content": "Hi"}]
 
@@ -67,7 +67,6 @@ OUTSIDE = [-1, 512, 2**31, 2**63, 1.5, True]
     ("/generate", lambda n: {"input_ids": [[1], [2, n]]}),
     ("/generate", lambda n: {"text": "x", "sampling_params": {"stop_token_ids": [n]}}),
     ("/generate", lambda n: {"text": ["x", "y"], "sampling_params": [{}, {"stop_token_ids": [n]}]}),
-    ("/generate", lambda n: {"text": "x", "token_ids_logprob": [n]}),
     ("/generate", lambda n: {"text": "x", "sampling_params": {"logit_bias": {str(n): 1}}}),
     ("/v1/completions", lambda n: {"prompt": [1, n]}),
     ("/v1/completions", lambda n: {"prompt": [[1, 2], [n]]}),
@@ -77,7 +76,6 @@ OUTSIDE = [-1, 512, 2**31, 2**63, 1.5, True]
     ("/v1/embeddings", lambda n: {"input": [n]}),
     ("/v1/score", lambda n: {"query": [n], "items": [[1]], "label_token_ids": [1]}),
     ("/v1/score", lambda n: {"query": [1], "items": [[n]], "label_token_ids": [1]}),
-    ("/v1/score", lambda n: {"query": "x", "items": ["y"], "label_token_ids": [n]}),
 ])
 def test_a_token_id_that_the_model_does_not_have_is_refused(path, body, number):
     error = refused(path, body(number))
@@ -109,6 +107,32 @@ def test_without_a_known_vocabulary_ids_are_still_numbers_that_fit():
     ("/generate", {"text": ["x"] * 5}, "text"),
     ("/generate", {"text": "x", "positional_embed_overrides": {}}, "positional_embed_overrides"),
     ("/v1/score", {"query": "x", "items": ["y"], "item_embed_overrides": [[[1.0]]]}, "item_embed_overrides"),
+    ("/v1/chat/completions", {"messages": CHAT, "input_ids": ["600"]}, "input_ids"),
+    ("/generate", {"text": "x", "sampling_params": {"stop_token_ids": ["99999"]}}, "stop_token_ids"),
+    ("/generate", {"text": [["", ""]]}, "text"),
+    ("/v1/chat/completions", {"messages": CHAT, "top_k": "2147483648"}, "top_k"),
+    ("/v1/completions", {"prompt": "x", "logprobs": "1000000"}, "logprobs"),
+    ("/generate", {"text": "x", "logprob_start_len": [0]}, "logprob_start_len"),
+    ("/generate", {"text": "x", "top_logprobs_num": [1]}, "top_logprobs_num"),
+    ("/encode", {"text": "x", "sampling_params": {"logit_bias": {"1": "x"}}}, "logit_bias"),
+    ("/generate", {"text": "x", "sampling_params": {"repetition_penalty": 1e-46}}, "repetition_penalty"),
+    ("/generate", {"input_embeds": [[0.1, 0.2, 0.3]]}, "input_embeds"),
+    ("/generate", {"input_embeds": [[0.1, 0.2], [0.1]]}, "input_embeds"),
+    ("/generate", {"input_embeds": [[0.1, 1e308]]}, "input_embeds"),
+    ("/generate", {"input_embeds": [[0.1, "NaN"]]}, "input_embeds"),
+    ("/generate", {"text": "x", "custom_logit_processor": []}, "custom_logit_processor"),
+    ("/v1/chat/completions", {"messages": CHAT, "stop_regex": r"(.*.*)*\x00"}, "stop_regex"),
+    ("/v1/chat/completions", {"messages": CHAT, "stop": ["x" * 5000]}, "stop"),
+    ("/v1/chat/completions", {"messages": CHAT, "regex": "a" * 70_000}, "regex"),
+    ("/v1/responses", {"input": "x", "text": {"format": {"schema": {"enum": ["y" * 70_000]}}}}, "text"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x" * 70_000}]}, "messages"),
+    ("/v1/chat/completions", {"messages": CHAT * 3000}, "messages"),
+    ("/v1/tokenize", {"prompt": "x" * 70_000}, "prompt"),
+    ("/generate", {"input_ids": [1] * 3000}, "input_ids"),
+    ("/v1/chat/completions", {"messages": CHAT, "tools": [{}] * 5}, "tools"),
+    ("/generate", {"text": ["x", "y"], "sampling_params": {"n": 3}}, "n"),
+    ("/generate", {"text": "x", "rid": "HEALTH_CHECK_1"}, "rid"),
+    ("/v1/responses", {"input": "x", "request_id": "HEALTH_CHECK_1"}, "request_id"),
 ])
 def test_what_ends_the_engine_or_is_over_a_limit_is_refused(path, body, name):
     assert refused(path, body).param == name
@@ -122,7 +146,9 @@ def test_generation_is_refused_by_a_model_that_only_embeds(path):
 
 @pytest.mark.parametrize("path, body", [
     ("/generate", {"text": "x", "sampling_params": {"stop_token_ids": [0, 511], "logit_bias": {"7": -100}, "top_k": -1,
-                                                    "n": 4}, "logprob_start_len": -1, "top_logprobs_num": 5}),
+                                                    "n": 4, "stop_regex": "a+b", "stop": ["\n"]},
+                   "logprob_start_len": -1, "top_logprobs_num": 5}),
+    ("/generate", {"text": ["x", "y"], "logprob_start_len": [0, 1], "top_logprobs_num": ["3", 2]}),
     ("/generate", {"input_ids": list(range(512))}), ("/generate", {"input_embeds": [[0.1, 0.2]]}),
     ("/v1/chat/completions", {"messages": CHAT, "logprobs": True, "top_logprobs": 20, "top_k": 40, "n": None}),
     ("/v1/completions", {"prompt": ["a", "b"], "logprobs": None}),
@@ -161,7 +187,7 @@ def test_anything_is_checked_or_refused_and_never_altered(path, body):
     ({"thinker_config": {"text_config": {"vocab_size": 9}}}, 9), ({}, None), ([], None)])
 def test_the_vocabulary_of_a_folder(tmp_path, config, size):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert vocabulary(str(tmp_path), {}) == size
+    assert from_config(str(tmp_path), {}).vocabulary == size
 
 
 @pytest.mark.parametrize("revision, size", [(None, 1), ("v2", 2), ("c" * 40, 3)])
@@ -173,6 +199,6 @@ def test_the_vocabulary_of_a_downloaded_model(tmp_path, revision, size):
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text("a" * 40)
     (model / "refs" / "v2").write_text("b" * 40)
-    assert vocabulary("org/name", {"HF_HOME": str(tmp_path)}, revision) == size
-    assert vocabulary("org/name", {"HF_HUB_CACHE": str(tmp_path / "hub")}, revision) == size
-    assert vocabulary("org/other", {"HF_HOME": str(tmp_path)}) is None
+    assert from_config("org/name", {"HF_HOME": str(tmp_path)}, revision).vocabulary == size
+    assert from_config("org/name", {"HF_HUB_CACHE": str(tmp_path / "hub")}, revision).vocabulary == size
+    assert from_config("org/other", {"HF_HOME": str(tmp_path)}) == ModelFacts()
