@@ -16,6 +16,8 @@ from urllib.parse import quote
 from utils import JobError
 
 _SAFE_RID = 16  # characters; a caller's shorter id may well be the beginning of another job's
+# Generating routes make a batch's ids of the one that is given; these want a list (sglang: EmbeddingReqInput).
+_NO_PREFIX = ("/v1/embeddings", "/v1/classify", "/encode", "/classify")
 MAX_ROUTE = 512  # characters; the longest open route with the longest model name is far below
 
 
@@ -289,13 +291,14 @@ def _finish(path: str, entry: Route, body: dict, context: Context, job_id: str) 
         _check_model(body, context)
         if body.get("model") in (None, context.model):
             body["model"] = context.served_model_name
-    return Request(entry.method, path, body, _name(body, job_id) if entry.rid else ())
+    return Request(entry.method, path, body, _name(path, body, job_id) if entry.rid else ())
 
 
-def _name(body: dict, job_id: str) -> tuple[str, ...]:
+def _name(path: str, body: dict, job_id: str) -> tuple[str, ...]:
     """Give the request the job's id, unless it brings its own. Returns the ids to abort it by, none if that is unsafe.
     """
-    if body.get("rid") is None:
+    own = body.get("rid") is None
+    if own:
         body["rid"] = job_id
     rid = body["rid"]
     # The scheduler aborts every request whose id begins with the one it is given.
@@ -305,4 +308,9 @@ def _name(body: dict, job_id: str) -> tuple[str, ...]:
                   if isinstance(body.get(k), list) and body[k]), None)
     single = batch is None or isinstance(batch[0], (int, float)) or (
         "input_embeds" in body and isinstance(batch[0], list) and batch[0] and not isinstance(batch[0][0], list))
-    return (rid,) if single else tuple(f"{rid}_{i}" for i in range(len(batch)))
+    if single:
+        return (rid,)
+    names = tuple(f"{rid}_{i}" for i in range(len(batch)))
+    if own and path in _NO_PREFIX:
+        body["rid"] = list(names)
+    return names

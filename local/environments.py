@@ -45,9 +45,10 @@ SGLANG = "sglang==0.5.23"
 TORCHVISION = "torchvision==0.15.2"
 TORCHVISION_WHEEL = (
     "--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11", "--abi", "cp311")
-# Byte code is made when a module is first imported: most never are, and making all of it is half the time.
+# Byte code is made here, though it is half the time: where PYTHONDONTWRITEBYTECODE is set, as in many
+# containers, SGLang would otherwise compile itself at every start, which takes minutes.
 PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off",
-               "--no-compile")
+               "--compile")
 MODEL_FILES = (LOCAL / "tiny_model.py", LOCAL / "tiny_lessons.py", LOCAL / "corpus.py")
 
 # The worker's variables for SGLang on a CPU. Without MAX_TOTAL_TOKENS the cache takes 16 GB and a minute;

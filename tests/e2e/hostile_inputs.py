@@ -153,7 +153,12 @@ _NUMBERS = [
         },
         KILLS,
     ),
-    Case("logprob_start_len negative", GENERATE, _native(return_logprob=True, logprob_start_len=-5), KILLS),
+    Case(
+        "logprob_start_len negative",
+        GENERATE,
+        _native(text="Never seen before, truly", return_logprob=True, logprob_start_len=-5),
+        KILLS,
+    ),
     Case(
         "logit_bias times temperature",
         GENERATE,
@@ -338,8 +343,21 @@ _HARM = [
     Case("detokenize 5,000,000 ids", "/detokenize", {"model": "tiny", "tokens": [65] * 5_000_000}, SLOWS),
     Case("rid of the health check", GENERATE, _native(rid="HEALTH_CHECK_1"), HANGS),
     Case("chat rid of the health check", CHAT, _chat(rid="HEALTH_CHECK"), HANGS),
+    Case("completions rid of the health check", COMPLETIONS, _completion(rid="HEALTH_CHECK_c"), HANGS),
+    Case(
+        "rid of the health check in a list",
+        GENERATE,
+        {"text": ["a", "b"], "rid": ["x1", "HEALTH_CHECK_l"], "sampling_params": {"max_new_tokens": 2}},
+        HANGS,
+    ),
+    Case(
+        "responses request_id of the health check",
+        RESPONSES,
+        {"model": "tiny", "input": "a", "max_output_tokens": 4, "request_id": "HEALTH_CHECK_r"},
+        HANGS,
+    ),
 ]
-# Sent to a server that generates, with default flags.
+# Sent to a server that generates, with --tool-call-parser qwen25 and default flags otherwise.
 GENERATING = [*_OUTSIDE, *_EMPTY, *_NUMBERS, *_GRAMMARS, *_SHAPES, *_HARM]
 
 _ROW = [0.1] * 64

@@ -96,6 +96,12 @@ def error_of(job) -> dict:
     return json.loads(job.error)
 
 
+async def begun(job) -> None:
+    """Wait for the first chunk of a stream."""
+    await job.until(lambda record: record.chunks or record.is_final, UP)
+    assert job.chunks, job.error
+
+
 async def serves(platform) -> None:
     """The engine answers a chat exactly, streamed and not."""
     whole, stream = [await platform.submit(chat(PARIS, stream=stream)) for stream in (False, True)]
@@ -298,7 +304,7 @@ async def test_a_killed_process_fails_its_jobs_and_the_engine_comes_back(platfor
         # A question of its own each time: what was there at two deaths is refused afterwards.
         stream, whole = [await platform.submit(endless(f"Mind the {victim}.", stream=stream))
                          for stream in (True, False)]
-        await stream.chunk(0)
+        await begun(stream)
         await settled(worker, 2)
         os.kill(tree.pid(victim), signal.SIGKILL)
         for job in (stream, whole):
@@ -317,7 +323,7 @@ async def test_a_stopped_scheduler_is_a_hang_and_the_engine_is_restarted(platfor
     before = restarts(worker)
     with Tree(worker) as tree:
         job = await platform.submit(endless("Mind the hang.", stream=True))
-        await job.chunk(0)
+        await begun(job)
         os.kill(tree.pid("scheduler"), signal.SIGSTOP)
         error = error_of(await job.finished(120))
         assert error["code"] == 502 and "killed by SIGKILL" in error["message"]
@@ -332,7 +338,7 @@ async def test_a_running_stream_is_delivered_whole_before_the_end(platform, work
     """Ends the worker that the tests above share."""
     with Tree(worker) as tree:
         job = await platform.submit(endless("Mind the end.", stream=True, stream_options={"include_usage": True}))
-        await job.chunk(0, UP)
+        await begun(job)
         worker.process.send_signal(signal.SIGTERM)
         await worker.line("stopping: ")
         assert job.status == "IN_PROGRESS"
@@ -365,7 +371,7 @@ async def test_a_full_queue_is_tried_again_and_what_outlasts_the_drain_fails(rea
 
         with Tree(worker) as tree:
             stream = await platform.submit(endless(PLANETS, stream=True))
-            await stream.chunk(0)
+            await begun(stream)
             whole = await platform.submit(endless(PLANETS))
             await settled(worker, 2)
             worker.process.send_signal(signal.SIGTERM)
@@ -382,7 +388,7 @@ async def test_nothing_outlives_a_killed_worker(real_environ, moment):
         if moment == "up":
             await worker.connected()
             job = await platform.submit(endless(PARIS, stream=True))
-            await job.chunk(0)
+            await begun(job)
         else:
             # The scheduler says so; the detokenizer, which SGLang itself would leave behind, starts beside it.
             await worker.line("Load weight begin", UP)

@@ -47,6 +47,7 @@ async def test_an_embedding_server_embeds_and_survives(real_environ):
         await settle(platform, hostile.EMBEDDING)
         body = {"model": corpus.SERVED_NAME, "input": ["Paris", "Rome"]}
         job = await (await platform.submit({"openai_route": "/v1/embeddings", "openai_input": body})).finished()
+        assert job.status == "COMPLETED", job.error
         vectors = [entry["embedding"] for entry in job.output[0]["data"]]
         assert len(vectors) == 2 and len(vectors[0]) == 64 and vectors[0] != vectors[1]
         refused = await (await platform.submit({"messages": [{"role": "user", "content": PARIS}]})).finished()

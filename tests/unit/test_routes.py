@@ -38,7 +38,7 @@ def refused(job_input, context=PLAIN):
     ({"openai_route": "/v1/completions", "openai_input": {"model": "tiny", "prompt": "Hi"}},
      "/v1/completions", {"prompt": "Hi", **DEFAULTS}),
     ({"openai_route": "/v1/embeddings", "openai_input": {"input": ["a", "b"]}},
-     "/v1/embeddings", {"input": ["a", "b"], **DEFAULTS}),
+     "/v1/embeddings", {"input": ["a", "b"], "model": "tiny", "rid": ["job-1_0", "job-1_1"]}),
     ({"openai_route": "/v1/classify", "openai_input": {"input": "a"}}, "/v1/classify", {"input": "a", **DEFAULTS}),
     ({"openai_route": "/v1/responses", "openai_input": {"input": "Hi"}},
      "/v1/responses", {"input": "Hi", "model": "tiny"}),
@@ -132,6 +132,12 @@ def test_reads_by_route(job_input):
 def test_cancel_takes_no_body(nothing):
     request = plan({"openai_route": "/v1/responses/resp_1/cancel", **nothing})
     assert (request.method, request.path, request.body or {}) == ("POST", "/v1/responses/resp_1/cancel", {})
+
+
+@pytest.mark.parametrize("path, field", [("/v1/embeddings", "input"), ("/encode", "text"), ("/classify", "text")])
+def test_a_batch_of_embeddings_has_an_id_for_each(path, field):
+    request = plan({"openai_route": path, "openai_input": {field: ["x", "y"]}})
+    assert request.body["rid"] == ["job-1_0", "job-1_1"] and request.rids == ("job-1_0", "job-1_1")
 
 
 @pytest.mark.parametrize("rid, fields, expected", [
