@@ -250,6 +250,20 @@ _SHAPES = [
 ]
 _HARM = [
     Case(
+        "stop_regex exponential with one repeat",
+        GENERATE,
+        {
+            "text": "a",
+            "sampling_params": {
+                "regex": "a{500}",
+                "max_new_tokens": 200,
+                "ignore_eos": True,
+                "stop_regex": "(a|aa)+\\x00",
+            },
+        },
+        FREEZES,
+    ),
+    Case(
         "stop_regex exponential",
         GENERATE,
         _native({"stop_regex": "(.*.*)*\\x00", "max_new_tokens": 100, "ignore_eos": True}),

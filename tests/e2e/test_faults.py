@@ -299,6 +299,7 @@ async def test_long_prompts_and_a_deep_queue_are_no_hang(platform, worker):
 # ------------------------------------------------------------------ the engine dies
 @pytest.mark.parametrize("victim", ["scheduler", "detokenizer", "server"])
 async def test_a_killed_process_fails_its_jobs_and_the_engine_comes_back(platform, worker, victim):
+    await serves(platform)
     before = restarts(worker)
     with Tree(worker) as tree:
         # A question of its own each time: what was there at two deaths is refused afterwards.
@@ -320,6 +321,7 @@ async def test_a_killed_process_fails_its_jobs_and_the_engine_comes_back(platfor
 
 
 async def test_a_stopped_scheduler_is_a_hang_and_the_engine_is_restarted(platform, worker):
+    await serves(platform)
     before = restarts(worker)
     with Tree(worker) as tree:
         job = await platform.submit(endless("Mind the hang.", stream=True))
@@ -336,6 +338,7 @@ async def test_a_stopped_scheduler_is_a_hang_and_the_engine_is_restarted(platfor
 # ------------------------------------------------------------------ shutdown
 async def test_a_running_stream_is_delivered_whole_before_the_end(platform, worker):
     """Ends the worker that the tests above share."""
+    await serves(platform)
     with Tree(worker) as tree:
         job = await platform.submit(endless("Mind the end.", stream=True, stream_options={"include_usage": True}))
         await begun(job)
