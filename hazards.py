@@ -37,6 +37,10 @@ _STOP_BYTES = 4096
 _BYTES_PER_TOKEN = 32  # no tokenizer packs ordinary text tighter
 _UNBOUNDED = re.compile(r"(?<!\\)(?:\\\\)*(?:[*+]|\{\d*,\})")
 
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
+# Where media stand, as addresses or encoded; they are not tokenized as text.
+_MEDIA = ("url", "image_url", "video_url", "audio_url", "data", "file_data", "input_audio", "source")
+
 
 def check(path: str, body: dict | None, facts: ModelFacts, limits: Limits) -> None:
     """Raises JobError (400) for a body that harms the engine at `path`, or that is over a limit."""
@@ -58,7 +62,7 @@ def check(path: str, body: dict | None, facts: ModelFacts, limits: Limits) -> No
                            "(MAX_BATCH).", param="n")
     if path in _WITH_PROMPTS:
         _check_prompts(body, facts)
-    _check_sizes(body, facts, limits)
+    _check_sizes(path, body, facts, limits)
     for name in ("rid", "request_id"):  # the engine would take the request for its own health check, and never answer
         if any(isinstance(rid, str) and rid.startswith("HEALTH_CHECK") for rid in _scalars(body.get(name))):
             raise JobError(f"`{name}` may not begin with HEALTH_CHECK.", param=name)
@@ -134,9 +138,10 @@ def _check_numbers(params: dict, facts: ModelFacts) -> None:  # rows 6 to 8, 16
 
 def _check_patterns(params: dict, limits: Limits) -> None:
     for pattern in _scalars(params.get("stop_regex")):
-        # Python's own regular expressions, run by the scheduler: two unbounded repeats can take for ever.
-        if isinstance(pattern, str) and len(_UNBOUNDED.findall(pattern)) > 1:
-            raise JobError("`stop_regex` may repeat without a bound (*, + or {n,}) only once.", param="stop_regex")
+        # Python's own regular expressions, run by the scheduler: two repeats, or one of a group, can take for ever.
+        if isinstance(pattern, str) and (len(_UNBOUNDED.findall(pattern)) > 1 or _REPEATED_GROUP.search(pattern)):
+            raise JobError("`stop_regex` may repeat without a bound (*, + or {n,}) only once, and no group.",
+                           param="stop_regex")
     for stop in _scalars(params.get("stop")):
         if isinstance(stop, str) and len(stop) > _STOP_BYTES:
             raise JobError(f"A `stop` string has at most {_STOP_BYTES} characters.", param="stop")
@@ -187,7 +192,7 @@ def _check_embeds(value: Any, facts: ModelFacts) -> None:
                        param="input_embeds")
 
 
-def _check_sizes(body: dict, facts: ModelFacts, limits: Limits) -> None:
+def _check_sizes(path: str, body: dict, facts: ModelFacts, limits: Limits) -> None:
     for name in _BATCHED:
         value = body.get(name)
         if isinstance(value, list) and value and not isinstance(value[0], (int, float)) and len(value) > limits.batch:
@@ -196,13 +201,16 @@ def _check_sizes(body: dict, facts: ModelFacts, limits: Limits) -> None:
         return
     # The engine tokenizes the whole text before it finds it too long, and does nothing else meanwhile.
     most = max(2**16, _BYTES_PER_TOKEN * facts.context)
-    for name in ("text", "prompt", "input", "system", "instructions", "query"):
-        if any(isinstance(text, str) and len(text) > most for text in _scalars(body.get(name))):
-            raise JobError(f"`{name}` is far longer than the model's context of {facts.context} tokens.", param=name)
-    messages = body.get("messages")
-    if isinstance(messages, list) and (len(messages) > facts.context or sum(map(_text_size, messages)) > most):
-        raise JobError(f"`messages` are far longer than the model's context of {facts.context} tokens.",
-                       param="messages")
+    for name in ("text", "prompt", "input", "query", "items", "documents", "messages", "tools", "system",
+                 "instructions"):
+        value = body.get(name)
+        # A list is a batch of prompts, each with a context of its own, or else one conversation.
+        whole = name in ("messages", "tools", "system") or path == "/v1/responses"
+        for prompt in [value] if whole or not isinstance(value, list) else value:
+            if _text_size(prompt) > most or name == "messages" and isinstance(value, list) and (
+                    len(value) > facts.context):
+                raise JobError(f"`{name}` is far longer than the model's context of {facts.context} tokens.",
+                               param=name)
     for name in ("input_ids", "prompt", "input", "tokens"):
         value = body.get(name)
         prompts = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
@@ -211,9 +219,12 @@ def _check_sizes(body: dict, facts: ModelFacts, limits: Limits) -> None:
             raise JobError(f"`{name}` holds {longest} token ids; the model's context is {facts.context}.", param=name)
 
 
-def _text_size(message: Any) -> int:
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return len(content)
-    return sum(len(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-               ) if isinstance(content, list) else 0
+def _text_size(value: Any) -> int:
+    """Characters of all text in a value, media aside; the depth is limited already."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        return sum(map(_text_size, value))
+    if isinstance(value, dict):
+        return sum(_text_size(inner) for key, inner in value.items() if key not in _MEDIA)
+    return 0

@@ -127,6 +127,11 @@ def test_without_a_known_vocabulary_ids_are_still_numbers_that_fit():
     ("/v1/responses", {"input": "x", "text": {"format": {"schema": {"enum": ["y" * 70_000]}}}}, "text"),
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x" * 70_000}]}, "messages"),
     ("/v1/chat/completions", {"messages": CHAT * 3000}, "messages"),
+    ("/v1/responses", {"input": [{"role": "user", "content": "x" * 40_000}] * 2}, "input"),
+    ("/v1/chat/completions", {"messages": CHAT, "tools": [{"function": {"description": "x" * 70_000}}]}, "tools"),
+    ("/v1/messages", {"messages": [{"content": [{"type": "tool_result", "content": [{"text": "x" * 70_000}]}]}]},
+     "messages"),
+    ("/v1/rerank", {"query": "x", "documents": ["y", "x" * 70_000]}, "documents"),
     ("/v1/tokenize", {"prompt": "x" * 70_000}, "prompt"),
     ("/generate", {"input_ids": [1] * 3000}, "input_ids"),
     ("/v1/chat/completions", {"messages": CHAT, "tools": [{}] * 5}, "tools"),
@@ -153,6 +158,9 @@ def test_generation_is_refused_by_a_model_that_only_embeds(path):
     ("/v1/chat/completions", {"messages": CHAT, "logprobs": True, "top_logprobs": 20, "top_k": 40, "n": None}),
     ("/v1/completions", {"prompt": ["a", "b"], "logprobs": None}),
     ("/v1/responses", {"input": [{"role": "user", "content": "x"}], "text": {"format": {"type": "text"}}}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 500_000}}]}]}),
+    ("/v1/embeddings", {"input": ["x" * 60_000] * 4}),
     ("/v1/messages", {"messages": CHAT, "max_tokens": 5}), ("/v1/tokenize", {"prompt": ""}), ("/v1/models", None),
     ("/v1/rerank", {"query": "x", "documents": ["a", "b"]}),
 ])
