@@ -5,7 +5,7 @@
     python handler.py --print-config      the resolved command and settings, secrets masked
 
 Exit status: 0 after an orderly stop, 1 when the engine or a job failed, 2 when the configuration is wrong.
-This is the only module that knows the runpod SDK.
+This module and sdk.py, which it alone uses, are all that knows the runpod SDK.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ async def run_locally(worker, job: dict) -> int:
 
 
 def local_job(args: argparse.Namespace) -> dict | None:
-    """The job to run here, or None when the platform gives the jobs. Raises SystemExit(2) when there is none."""
+    """The job to run here, or None when the jobs come from outside. Raises SystemExit, status 1, when there is none."""
     source, text = "--test_input", args.test_input
     if text is None:
-        if os.environ.get("RUNPOD_WEBHOOK_GET_JOB") or args.rp_serve_api:
+        # As the SDK decides it (runpod/serverless/__init__.py, worker.py).
+        if os.environ.get("RUNPOD_WEBHOOK_GET_JOB") or os.environ.get("RUNPOD_REALTIME_PORT") or args.rp_serve_api:
             return None
         source = "test_input.json"
         try:
