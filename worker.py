@@ -20,6 +20,7 @@ from config import Settings
 from engine import Engine
 from failures import error_event
 from model import ModelFacts, from_config
+from processes import port_is_free
 from routes import Context
 from supervisor import Supervisor
 from upstream import ConnectionBroke, Patience, Upstream
@@ -57,11 +58,12 @@ class Worker:
 
     async def _fate(self) -> str | None:
         """What became of the engine, when a connection to it broke."""
-        for attempt in range(20):  # the connection breaks a moment before the process is gone
+        # The connection breaks before the last process is gone: with much memory to give back, seconds before.
+        for attempt in range(200):
             if self.engine.exited.is_set():
                 break
-            if attempt >= 10 and self.engine.ready.is_set():
-                return None
+            if attempt >= 10 and self.engine.ready.is_set() and not port_is_free(self.engine.port):
+                return None  # somebody still listens
             await asyncio.sleep(0.05)
         return f"The engine ended while this job was running: {self.engine.ending}."
 
