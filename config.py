@@ -236,4 +236,7 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
         kept.setdefault(dump, "0")
     # Settings of a job that make the sampler divide infinities would otherwise end the server.
     kept.setdefault("SGLANG_SANITIZE_NAN_LOGITS", "1")
+    # Seconds between two looks at whether a client is still there (SGLang: 4), for what cannot be aborted by name:
+    # /v1/messages, and each of several answers to one prompt.
+    kept.setdefault("SGLANG_REQUEST_STATE_WAIT_TIMEOUT", "1")
     return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -19,17 +19,17 @@ MAX_ROUTE = 512  # characters; the longest open route with the longest model nam
 @dataclasses.dataclass(frozen=True)
 class Route:
     """One open route. `method`: None when only the job can say. `model`: the body has a model field that is filled
-    in and checked. `rid`: the body takes a request id (SGLang's `rid`), so that the request can be aborted by name.
-    `bare`: it may come without a body."""
+    in and checked. `rid`: the body's field for the request id, by which the request can be aborted by name; "" when it
+    has none. `bare`: it may come without a body."""
 
     method: str | None
     model: bool = False
-    rid: bool = False
+    rid: str = ""
     bare: bool = False
 
 
 _READ = Route("GET")
-_OPENAI = Route("POST", model=True, rid=True)
+_OPENAI = Route("POST", model=True, rid="rid")
 _PLAIN = Route("POST")
 _BARE = Route("POST", bare=True)
 _OPENED = Route(None, bare=True)
@@ -40,11 +40,11 @@ ROUTES: dict[str, Route] = {
     "/v1/models": _READ, "/health": _READ, "/health_generate": _READ, "/ready": _READ, "/ping": _READ,
     "/v1/chat/completions": _OPENAI, "/v1/completions": _OPENAI, "/v1/embeddings": _OPENAI,
     "/v1/classify": _OPENAI, "/v1/score": Route("POST", model=True),
-    "/v1/responses": Route("POST", model=True), "/v1/rerank": _PLAIN, "/v1/decisions": Route("POST", model=True),
+    "/v1/responses": Route("POST", model=True, rid="request_id"), "/v1/rerank": _PLAIN, "/v1/decisions": Route("POST", model=True),
     "/v1/tokenize": Route("POST", model=True), "/tokenize": Route("POST", model=True),
     "/v1/detokenize": Route("POST", model=True), "/detokenize": Route("POST", model=True),
     "/v1/messages": Route("POST", model=True), "/v1/messages/count_tokens": Route("POST", model=True),
-    "/generate": Route("POST", rid=True), "/encode": Route("POST", rid=True), "/classify": Route("POST", rid=True),
+    "/generate": Route("POST", rid="rid"), "/encode": Route("POST", rid="rid"), "/classify": Route("POST", rid="rid"),
 }
 # Routes that end in a name. The name is checked and quoted, so that it can only ever be a name.
 _NAMED = (

@@ -227,19 +227,24 @@ def _finish(path: str, entry: Route, body: dict, context: Context, job_id: str) 
         _check_model(body, context)
         if body.get("model") in (None, context.model):
             body["model"] = context.served_model_name
-    return Request(entry.method, path, body, _name(path, body, job_id) if entry.rid else ())
+    return Request(entry.method, path, body, _name(path, entry.rid, body, job_id) if entry.rid else ())
 
 
-def _name(path: str, body: dict, job_id: str) -> tuple[str, ...]:
+def _name(path: str, field: str, body: dict, job_id: str) -> tuple[str, ...]:
     """Give the request the job's id, unless it brings its own. Returns the ids to abort it by, none if that is unsafe.
     """
-    own = body.get("rid") is None
+    own = body.get(field) is None
     if own:
-        body["rid"] = job_id
-    rid = body["rid"]
-    # The scheduler aborts every request whose id begins with the one it is given.
-    if not isinstance(rid, str) or rid != job_id and len(rid) < _SAFE_RID:
+        # The id of a response is also what the client asks for it by; theirs begin so.
+        body[field] = job_id if field == "rid" else f"resp_{job_id}"
+    rid = body[field]
+    if body.get("background") is True:  # it is to go on when the job is over
         return ()
+    # The scheduler aborts every request whose id begins with the one it is given.
+    if not isinstance(rid, str) or not own and rid != job_id and len(rid) < _SAFE_RID:
+        return ()
+    if field != "rid":
+        return (rid,)  # one answer, whatever its `input` is a list of
     batch = next((body[k] for k in ("text", "input_ids", "input_embeds", "prompt", "input")
                   if isinstance(body.get(k), list) and body[k]), None)
     single = batch is None or isinstance(batch[0], (int, float)) or (

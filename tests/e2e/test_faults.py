@@ -277,6 +277,23 @@ async def test_cancelling_stops_generation(platform, worker, job_input, requests
     await serves(platform)
 
 
+@pytest.mark.parametrize("route, body", [
+    ("/v1/messages", {"messages": [{"role": "user", "content": PARIS}], "max_tokens": 50}),
+    ("/v1/responses", {"input": PARIS, "max_output_tokens": 50, "store": False})])
+async def test_cancelling_reaches_routes_that_take_no_rid(platform, worker, route, body):
+    # Behind these it waits for as long as they run, so only its cancellation can take it away.
+    others = await platform.submit(native(32, CONTEXT - 300))
+    await settled(worker, 32)
+    job = await platform.submit({"openai_route": route, "openai_input": body})
+    await settled(worker, 33)
+    await platform.cancel(job.id)
+    await settled(worker, 32)
+    assert job.status == "CANCELLED" and others.status == "IN_PROGRESS"
+    await platform.cancel(others.id)
+    await settled(worker, 0)
+    await serves(platform)
+
+
 # ------------------------------------------------------------------ a busy engine is not a hung one
 async def test_long_prompts_and_a_deep_queue_are_no_hang(platform, worker):
     before = restarts(worker)

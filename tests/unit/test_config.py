@@ -279,7 +279,7 @@ def test_the_servers_environment():
     assert config.engine_environ(load(environ), environ) == {
         "PATH": "/bin", "HF_TOKEN": "hf_12345678", "RUNPOD_POD_ID": "pod", "SGLANG_LOG_MS": "1", "DTYPE": "half",
         "SGLANG_CUDA_COREDUMP_BEFORE_CRASH": "1", "SGLANG_PYSPY_DUMP_BEFORE_CRASH": "0", "PYTHONUNBUFFERED": "1",
-        "SGLANG_SANITIZE_NAN_LOGITS": "1"}
+        "SGLANG_SANITIZE_NAN_LOGITS": "1", "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1"}
     assert environ["SGLANG_PORT"] == "30001"
 
 

@@ -41,7 +41,7 @@ def refused(job_input, context=PLAIN):
      "/v1/embeddings", {"input": ["a", "b"], "model": "tiny", "rid": ["job-1_0", "job-1_1"]}),
     ({"openai_route": "/v1/classify", "openai_input": {"input": "a"}}, "/v1/classify", {"input": "a", **DEFAULTS}),
     ({"openai_route": "/v1/responses", "openai_input": {"input": "Hi"}},
-     "/v1/responses", {"input": "Hi", "model": "tiny"}),
+     "/v1/responses", {"input": "Hi", "model": "tiny", "request_id": "resp_job-1"}),
     ({"openai_route": "/v1/messages", "openai_input": {"messages": CHAT, "max_tokens": 9}},
      "/v1/messages", {"messages": CHAT, "max_tokens": 9, "model": "tiny"}),
     ({"openai_route": "/v1/messages/count_tokens", "openai_input": {"messages": CHAT}},
@@ -160,6 +160,20 @@ def test_a_request_has_an_id_and_a_callers_own_is_kept(rid, fields, expected):
     request = plan({**fields, **({"rid": rid} if rid else {})})
     assert request.body["rid"] == (rid or "job-1")
     assert request.rids == expected
+
+
+@pytest.mark.parametrize("body, request_id, rids", [
+    ({"input": "x"}, "resp_job-1", ("resp_job-1",)),
+    ({"input": [{"role": "user", "content": "x"}]}, "resp_job-1", ("resp_job-1",)),
+    ({"input": "x", "request_id": "resp_of-the-callers-own"}, "resp_of-the-callers-own", ("resp_of-the-callers-own",)),
+    ({"input": "x", "request_id": "resp_"}, "resp_", ()),
+    # It goes on in the engine when the job is over.
+    ({"input": "x", "background": True}, "resp_job-1", ()),
+])
+def test_a_response_is_named_by_its_own_field(body, request_id, rids):
+    request = plan({"openai_route": "/v1/responses", "openai_input": body})
+    assert (request.body["request_id"], request.rids) == (request_id, rids)
+    assert "rid" not in request.body
 
 
 # --- OpenAI's names beside `text` ---------------------------------------------------------------------------------
