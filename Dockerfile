@@ -37,18 +37,33 @@ RUN unset PYTHONPATH \
 # Optional: weights inside the image. The token is a secret of the build, in no layer and in no variable:
 #   docker build --build-arg MODEL_NAME=… --secret id=HF_TOKEN,env=HF_TOKEN .
 # It comes before the code, so that a change of the code does not download the weights again.
+# A tokenizer, a draft model and adapters of their own come along; their variables are the worker's own.
 ARG MODEL_NAME=""
 ARG MODEL_REVISION=""
+# hadolint ignore=DL3064  # a tokenizer is no token
+ARG TOKENIZER_PATH="" TOKENIZER_REVISION=""
+ARG SPECULATIVE_DRAFT_MODEL_PATH=""
+ARG SPECULATIVE_DRAFT_MODEL_REVISION=""
+ARG LORA_PATHS=""
 COPY builder/__init__.py builder/download_model.py builder/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     python3 -m builder.download_model --token-file /run/secrets/HF_TOKEN \
-        --revision "${MODEL_REVISION}" "${MODEL_NAME}"
+        --tokenizer "${TOKENIZER_PATH}" --tokenizer-revision "${TOKENIZER_REVISION}" \
+        --draft "${SPECULATIVE_DRAFT_MODEL_PATH}" --draft-revision "${SPECULATIVE_DRAFT_MODEL_REVISION}" \
+        --adapters "${LORA_PATHS}" --revision "${MODEL_REVISION}" "${MODEL_NAME}"
 
 # The server runs on the base image's Python, not on the worker's. An empty variable counts as unset, so an
 # image without weights takes its model from the endpoint's settings.
+ARG QUANTIZATION=""
 ENV SGLANG_LAUNCH_COMMAND="python3 -m sglang.launch_server" \
     MODEL_NAME="${MODEL_NAME}" \
-    MODEL_REVISION="${MODEL_REVISION}"
+    MODEL_REVISION="${MODEL_REVISION}" \
+    SPECULATIVE_DRAFT_MODEL_PATH="${SPECULATIVE_DRAFT_MODEL_PATH}" \
+    SPECULATIVE_DRAFT_MODEL_REVISION="${SPECULATIVE_DRAFT_MODEL_REVISION}" \
+    LORA_PATHS="${LORA_PATHS}" \
+    QUANTIZATION="${QUANTIZATION}"
+# hadolint ignore=DL3064
+ENV TOKENIZER_PATH="${TOKENIZER_PATH}" TOKENIZER_REVISION="${TOKENIZER_REVISION}"
 
 COPY LICENSE *.py ./
 COPY builder/ builder/

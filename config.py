@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import flags
+from flags import profiles
 from flags.parallel import tensor_parallel
 from flags.values import Notice, Problem, boolean, nearest
 from limits import Limits
 from utils import MASK
-from worker_settings import WORKER_SETTINGS, worker_values
+from worker_settings import WORKER_SETTINGS, StartSettings, worker_values
 
 DEFAULT_MODEL = "meta-llama/Meta-Llama-3-8B-Instruct"
 # Documented defaults of this worker; one is passed on only where the SGLang at hand has another.
@@ -54,6 +55,7 @@ class Settings:
     skip_tokenizer_init: bool
     apply_chat_template: bool            # the default for native `text` jobs
     server_args: tuple[str, ...] = field(repr=False)       # complete, after the launch command
+    offline: bool                        # everything the server loads is on this machine
     launch_command: tuple[str, ...] = field(repr=False)
     startup_timeout: float
     max_concurrency: int | None
@@ -69,6 +71,10 @@ class Settings:
     chunk_bytes: int
     limits: Limits
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
+    sdk_fast_start: bool                 # jobs start without the SDK's own pauses
+    stream_posts: float                  # chunks a second that all streams share; 0 = no limit
+    incremental: bool                    # native streams carry what is new, not all there is
+    start: StartSettings
     log_level: str
     secrets: tuple[str, ...] = field(repr=False)
     notices: tuple[Notice, ...]
@@ -105,6 +111,8 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
     tp_size, lines, wrong = tensor_parallel(given, gpu_count, bool(config_file))
     notices += lines
     problems += wrong
+    profile, lines = profiles.arguments(worker["START_PROFILE"], given, snapshot, bool(config_file))
+    notices += lines
     notices += _likely_typos(environ, snapshot)
     if environ.get("CONFIG", "").strip():
         notices.append(("warn", "CONFIG is not read: SGLANG_CONFIG_FILE names SGLang's configuration file"))
@@ -112,7 +120,7 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
     if problems:
         raise ConfigError(sorted({_line(problem, secrets) for problem in problems}))
 
-    server_args = (*head, *tp_size, *argv, *extra)
+    server_args = (*head, *tp_size, *profile, *argv, *extra)
     return Settings(
         model=model, revision=given.value("--revision"), served_model_name=served, port=worker["SGLANG_PORT"],
         api_key=given.value("--api-key"), admin_api_key=given.value("--admin-api-key"),
@@ -120,7 +128,7 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         lora_enabled=given.on("--enable-lora") or "--lora-paths" in given,
         skip_tokenizer_init=given.on("--skip-tokenizer-init"),
         apply_chat_template="--chat-template" in given or bool(environ.get("CHAT_TEMPLATE", "").strip()),
-        server_args=server_args,
+        server_args=server_args, offline=False,
         launch_command=tuple(worker["SGLANG_LAUNCH_COMMAND"]) or (python, "-m", "sglang.launch_server"),
         startup_timeout=worker["SGLANG_STARTUP_TIMEOUT"], max_concurrency=worker["MAX_CONCURRENCY"],
         idle_timeout=worker["ENGINE_IDLE_TIMEOUT"], request_timeout=worker["REQUEST_TIMEOUT"],
@@ -131,6 +139,9 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         limits=Limits(round(worker["MAX_INPUT_MB"] * 1e6), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
                       round(worker["MAX_RESULT_MB"] * 1e6), worker["MAX_GRAMMAR_KIB"] * 1024),
         chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
+        sdk_fast_start=worker["SDK_FAST_START"] == "on", stream_posts=worker["STREAM_POSTS_PER_SECOND"],
+        incremental=given.on("--incremental-streaming-output"),
+        start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
         notices=tuple(notices))
 
@@ -207,10 +218,11 @@ def describe(settings: Settings) -> str:
             word = f"{spelled}={MASK}" if option else MASK
         command[-1].append(_quoted(_masked(word, settings.secrets)))
     shown = {name: getattr(settings, name) for name in (
-        "model", "revision", "served_model_name", "port", "is_embedding", "lora_enabled", "skip_tokenizer_init",
-        "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout", "request_timeout",
-        "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts", "restart_window",
-        "hang_timeout", "chunk_bytes", "limits", "allowed_routes", "log_level")}
+        "model", "revision", "served_model_name", "offline", "port", "is_embedding", "lora_enabled",
+        "skip_tokenizer_init", "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout",
+        "request_timeout", "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts",
+        "restart_window", "hang_timeout", "chunk_bytes", "stream_posts", "sdk_fast_start", "incremental",
+        "limits", "allowed_routes", "start", "log_level")}
     shown |= {name: MASK if getattr(settings, name) else None for name in ("api_key", "admin_api_key")}
     text = ["command:", "  " + " \\\n    ".join(map(" ".join, command)), "settings:"]
     text += [f"  {name} = {_masked(str(value), settings.secrets)}" for name, value in shown.items()]
@@ -239,4 +251,5 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     # Seconds between two looks at whether a client is still there (SGLang: 4), for what cannot be aborted by name:
     # /v1/messages, and each of several answers to one prompt.
     kept.setdefault("SGLANG_REQUEST_STATE_WAIT_TIMEOUT", "1")
+    kept |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if settings.offline else {}
     return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""What the server's own output says: the phases of its start, and why it ended.
+"""What the server's own output says of why it ended.
 
 Pure: lines in, words out. Robust to lines it does not know, which is most of them.
 """
@@ -9,19 +9,6 @@ import re
 from collections.abc import Sequence
 
 SCANNED = 2000  # characters of a line that are looked at: causes stand at its beginning, and requests are long
-
-# The server's own lines that end a phase of its start. A line that a later SGLang words differently only
-# makes one phase disappear from the report.
-PHASES = (
-    ("imports", re.compile(r"server_args=|Load weight begin|Init (torch distributed|parallel) begin")),
-    ("init", re.compile(r"Load weight begin")),
-    ("weights", re.compile(r"Load weight end")),
-    ("kv cache", re.compile(r"KV Cache is allocated|Memory pool end")),
-    ("prefill graphs", re.compile(r"Capture .*prefill .*graph end", re.IGNORECASE)),
-    ("decode graphs", re.compile(r"Capture (?!.*prefill ).*graph end", re.IGNORECASE)),
-    ("server", re.compile(r"Uvicorn running on|Application startup complete")),
-    ("warm-up", re.compile(r"fired up and ready to roll")),
-)
 
 # Seen on real servers (each pattern is a fragment of a real last line), with what to do about it.
 CAUSES = (

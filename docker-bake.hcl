@@ -20,6 +20,30 @@ variable "MODEL_REVISION" {
   default = ""
 }
 
+variable "TOKENIZER_PATH" {
+  default = ""
+}
+
+variable "TOKENIZER_REVISION" {
+  default = ""
+}
+
+variable "QUANTIZATION" {
+  default = ""
+}
+
+variable "SPECULATIVE_DRAFT_MODEL_PATH" {
+  default = ""
+}
+
+variable "SPECULATIVE_DRAFT_MODEL_REVISION" {
+  default = ""
+}
+
+variable "LORA_PATHS" {
+  default = ""
+}
+
 group "default" {
   targets = ["cuda13"]
 }
@@ -33,8 +57,14 @@ target "_worker" {
   dockerfile = "Dockerfile"
   platforms  = ["linux/amd64"]
   args = {
-    MODEL_NAME     = MODEL_NAME
-    MODEL_REVISION = MODEL_REVISION
+    MODEL_NAME                       = MODEL_NAME
+    MODEL_REVISION                   = MODEL_REVISION
+    TOKENIZER_PATH                   = TOKENIZER_PATH
+    TOKENIZER_REVISION               = TOKENIZER_REVISION
+    QUANTIZATION                     = QUANTIZATION
+    SPECULATIVE_DRAFT_MODEL_PATH     = SPECULATIVE_DRAFT_MODEL_PATH
+    SPECULATIVE_DRAFT_MODEL_REVISION = SPECULATIVE_DRAFT_MODEL_REVISION
+    LORA_PATHS                       = LORA_PATHS
   }
   # An unset HF_TOKEN gives an empty secret, which counts as none.
   secret = ["id=HF_TOKEN,env=HF_TOKEN"]

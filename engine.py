@@ -26,9 +26,10 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from diagnosis import PHASES, SCANNED, diagnose
+from diagnosis import SCANNED, diagnose
 from model import ModelFacts
 from processes import lines, port_is_free, signal_name, survivors
+from start_report import Timeline
 from utils import emit
 
 TAIL_LINES = 200
@@ -62,7 +63,7 @@ class Engine:
         self.exited, self.ready = threading.Event(), threading.Event()
         self.on_exit: Callable[[], None] | None = None  # runs in a thread when the server ends without `stop`
         self.started_at = 0.0
-        self.phases: list[tuple[str, float]] = []  # name, seconds since the start at which it ended
+        self.timeline = Timeline()  # of the newest start, in seconds since it
 
     @property
     def returncode(self) -> int | None:
@@ -110,24 +111,18 @@ class Engine:
             self.ready.clear()
             self._process, self._stopping = process, threading.Event()
             self._lines = collections.deque(maxlen=TAIL_LINES)
-            self.phases, self.started_at = [], started
+            self.timeline, self.started_at = Timeline(), started
         reader = threading.Thread(target=self._read, args=(self._process.stdout,), name="engine-output", daemon=True)
         reader.start()
         threading.Thread(target=self._watch, args=(self._process, reader, mark, self._stopping), name="engine-watch",
                          daemon=True).start()
 
     def _read(self, stream) -> None:
-        pending, tail = list(PHASES), self._lines
+        timeline, started, tail = self.timeline, self.started_at, self._lines
         for line in lines(stream):
             tail.append(line)
-            head = line[:SCANNED]
-            for position, (name, pattern) in enumerate(pending):
-                if pattern.search(head):
-                    self.phases.append((name, time.monotonic() - self.started_at))
-                    del pending[:position + 1]
-                    if name == "warm-up":
-                        self._wake.set()  # readiness is due now, not at the next poll
-                    break
+            if timeline.feed(line, time.monotonic() - started):
+                self._wake.set()  # readiness is due now, not at the next poll
             with contextlib.suppress(Exception):  # what cannot be shown must not fill the pipe and stop the server
                 self._on_line(line)
 
@@ -226,14 +221,6 @@ class Engine:
         advice = diagnose(lines)
         shown = "\n".join(f"    {line[:SCANNED]}" for line in lines[-30:]) or "    (no output)"
         return f"{headline}{ending}. Its last lines:\n{shown}" + (f"\nWhat to do: {advice}" if advice else "")
-
-    def start_report(self, ready_after: float, extra: Sequence[tuple[str, float]] = ()) -> str:
-        """One line: the start's phases and the seconds each took. `extra` are the worker's own (name, seconds)."""
-        parts, previous = [f"{name} {seconds:.1f}" for name, seconds in extra], 0.0
-        for name, at in [*self.phases, ("readiness", ready_after)]:
-            parts.append(f"{name} {max(0.0, at - previous):.1f}")
-            previous = max(previous, at)
-        return f"engine ready after {ready_after:.1f} s: " + ", ".join(parts)
 
     def stop(self, grace: float) -> int | None:
         """End the server: SIGTERM, and after `grace` seconds SIGKILL for whatever is left of its tree.

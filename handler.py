@@ -21,7 +21,9 @@ import sys
 import time
 
 import config
+import model_source
 import utils
+from cold_start import ColdStart
 from engine import Engine, EngineError
 
 _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "flags.json")
@@ -106,7 +108,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
-def serve(settings: config.Settings, engine: Engine, started: float, job: dict | None) -> int:
+def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict | None) -> int:
     """Everything between a started server and the worker's end. Returns the exit status."""
     began = time.monotonic()
     # The server's readiness on the GPU proves more than the SDK's own test, which would find the memory taken.
@@ -121,25 +123,31 @@ def serve(settings: config.Settings, engine: Engine, started: float, job: dict |
     worker = Worker(settings, engine)
     if job is None:
         import runpod
-    imported = time.monotonic()
-    ready_after = engine.wait_ready()
-    utils.log(engine.start_report(ready_after, [("configuration", engine.started_at - started),
-                                                ("worker imports (meanwhile)", imported - began)]))
+    cold.phase("worker imports", began, meanwhile=True)
+    cold.ready(engine.wait_ready())
     worker.learn(settings)
     if job is not None:
         return asyncio.run(run_locally(worker, job))
 
+    cold.warm(worker.facts)
     worker.supervisor.watch()
     limit = concurrency(settings, engine)
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
 
+    import uvloop
     from runpod.serverless.modules import rp_http, rp_scale
 
     import sdk
+    import sdk_fast
 
     undelivered = sdk.persistent(rp_http)
-    rp_scale.JobScaler = sdk.draining(rp_scale.JobScaler, drain_timeout=settings.shutdown_timeout,
+    scaler = sdk_fast.prompt(rp_scale.JobScaler) if settings.sdk_fast_start else rp_scale.JobScaler
+    rp_scale.JobScaler = sdk.draining(scaler, drain_timeout=settings.shutdown_timeout,
                                       fail_all=worker.fail_all, on_end=worker.upstream.close)
+
+    def concurrent(_current):
+        cold.first_poll()  # the SDK asks for this before each look for jobs
+        return limit
 
     async def handler(job):  # a function of its own: the SDK recognises neither bound methods nor callables
         async with contextlib.aclosing(worker.handle(job)) as outputs:
@@ -152,7 +160,8 @@ def serve(settings: config.Settings, engine: Engine, started: float, job: dict |
                     return
 
     try:
-        runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
+        uvloop.install()
+        runpod.serverless.start({"handler": handler, "concurrency_modifier": concurrent,
                                  "return_aggregate_stream": True})
     finally:
         worker.supervisor.close(_ENGINE_STOP)
@@ -172,7 +181,8 @@ def main() -> int:
     with open(_FLAGS, encoding="utf-8") as f:
         snapshot = json.load(f)
     try:
-        settings = config.load(os.environ, snapshot, visible_gpus(), sys.executable)
+        settings = model_source.locate(config.load(os.environ, snapshot, visible_gpus(), sys.executable), snapshot,
+                                       os.environ)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -185,9 +195,10 @@ def main() -> int:
     for level, line in settings.notices:
         utils.log(line, level)
 
+    cold = ColdStart(settings, snapshot, started)
     engine = Engine([*settings.launch_command, *settings.server_args],
-                    config.engine_environ(settings, os.environ), port=settings.port, api_key=settings.api_key,
-                    startup_timeout=settings.startup_timeout)
+                    cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
+                    api_key=settings.api_key, startup_timeout=settings.startup_timeout)
 
     def stop_early(_number, _frame):
         raise SystemExit(0)
@@ -197,12 +208,15 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop_early)
     try:
         engine.start()
-        return serve(settings, engine, started, job)
+        cold.launched(engine)
+        return serve(settings, engine, cold, job)
     except EngineError as error:
         utils.log(str(error), "error")
+        cold.failed()
         return 1
     finally:
         engine.stop(_ENGINE_STOP)
+        cold.close()
 
 
 if __name__ == "__main__":

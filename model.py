@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import hub_cache
 
 # Where models that read more than text keep the part that matters here, in the order in which SGLang looks.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
@@ -44,18 +45,6 @@ def _integer(config, key: str) -> int | None:
 
 def _configs(name: str, environ: Mapping[str, str], revision: str | None) -> Iterator[Path]:
     yield Path(name) / "config.json"
-    if name.count("/") != 1:
-        return
-    home = environ.get("HF_HOME") or os.path.join(
-        environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface")
-    caches = (environ.get("HF_HUB_CACHE"), environ.get("HUGGINGFACE_HUB_CACHE"), os.path.join(home, "hub"),
-              "/runpod-volume/huggingface-cache/hub")
-    for cache in filter(None, caches):
-        model = Path(cache) / f"models--{name.replace('/', '--')}"
-        try:
-            commit = (model / "refs" / (revision or "main")).read_text().strip()
-        except OSError:
-            commit = revision or ""
-        if commit:
-            yield model / "snapshots" / commit / "config.json"
-        yield from sorted(model.glob("snapshots/*/config.json"))
+    for found in hub_cache.snapshots(name, revision, hub_cache.caches(environ)):
+        if found.folder:
+            yield found.folder / "config.json"

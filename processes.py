@@ -6,6 +6,7 @@ import codecs
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -34,6 +35,17 @@ def survivors(session: int, mark: str) -> list[int]:
         except (OSError, ValueError, IndexError):
             continue
     return found
+
+
+def started_at(pid: int) -> float | None:
+    """When a process began, as time.monotonic would have said it; None when /proc does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            ticks = int(f.read().rpartition(b")")[2].split()[19])  # since the machine's start, proc(5)
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+    return time.monotonic() - age if age >= 0 else None
 
 
 def signal_name(number: int) -> str:

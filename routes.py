@@ -37,7 +37,8 @@ class Context:
 
     served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
     whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
-    extra_routes: engine paths that the operator opened by name.
+    extra_routes: engine paths that the operator opened by name; incremental: the events of a native stream carry only
+    what is new (--incremental-streaming-output).
     """
 
     served_model_name: str
@@ -45,6 +46,7 @@ class Context:
     apply_chat_template: bool = False
     lora: bool = False
     extra_routes: tuple[str, ...] = ()
+    incremental: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Request:
     """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rids` are the ids under
     which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
     is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
-    client of an OpenAI route, behind RunPod's gateway."""
+    client of an OpenAI route, behind RunPod's gateway. `cumulative`: each event of the stream repeats the answer so
+    far."""
 
     method: str
     path: str
@@ -61,6 +64,7 @@ class Request:
     template_texts: tuple[str, ...] = ()
     one_text: bool = True
     openai: bool = False
+    cumulative: bool = False
 
     @property
     def streams(self) -> bool:
@@ -154,7 +158,8 @@ def _native_job(job_input: dict, context: Context, job_id: str) -> Request:
                                    **_renamed(_sampling_params(job_input), _OPENAI_TO_NATIVE)}
     texts = _texts_to_template(job_input, context)
     return dataclasses.replace(_finish("/generate", ROUTES["/generate"], body, context, job_id),
-                               template_texts=texts, one_text=isinstance(job_input.get("text"), str))
+                               template_texts=texts, one_text=isinstance(job_input.get("text"), str),
+                               cumulative=not context.incremental)
 
 
 def _renamed(params: Any, names: dict[str, str]) -> Any:

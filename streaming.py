@@ -6,12 +6,15 @@ event-stream format: an event ends with an empty line, lines end with LF or CRLF
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
 # The first empty line after an event, whichever way its lines end.
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
-DONE = b"data: [DONE]"
+# The end of an event with an answer so far, and the index of that answer in a batch, which SGLang puts last
+# (managers/tokenizer_manager.py, _handle_batch_request). Inside a text its quotes would be escaped.
+_CUMULATIVE = re.compile(rb'(?:"index":\s?(\d+))?\}\s*\Z')
 
 
 class EventBuffer:
@@ -22,39 +25,83 @@ class EventBuffer:
     """
 
     def __init__(self):
-        self._events: list[bytes] = []
         self._rest = bytearray()
         self._scanned = 0  # up to here `_rest` is known to hold no end of an event
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they arrived."""
         self._rest += data
-        start = 0
-        # Three bytes back: "\n\r\n" may have its "\n" already scanned, as may "\r\n\r\n" its first three.
-        search_from = max(0, self._scanned - 3)
-        while match := _EVENT_END.search(self._rest, search_from):
-            self._events.append(bytes(self._rest[start:match.end()]))
-            start = search_from = match.end()
-        if start:
-            del self._rest[:start]
-        self._scanned = len(self._rest)
 
     def finish(self) -> None:
         """The stream ended: what is left is an event too, and gets the empty line that it lacks."""
+        whole = self.take()
         left = bytes(self._rest).strip(b"\r\n")
-        self._rest.clear()
+        self._rest = bytearray(whole + (left + b"\n\n" if left else b""))
         self._scanned = 0
-        if left:
-            self._events.append(left + b"\n\n")
 
     @property
     def pending(self) -> int:
-        """Bytes of an event that has not ended yet."""
+        """Bytes of events that were not given yet."""
         return len(self._rest)
 
+    def take(self) -> bytes:
+        """Every whole event so far, in order, as one block; each is given once."""
+        # Three bytes back: "\n\r\n" may have its "\n" already scanned, as may "\r\n\r\n" its first three.
+        rest, start, end = self._rest, max(0, self._scanned - 3), 0
+        if b"\r" not in rest and b"\n\n\n" not in rest:  # what every known server sends: no need to go event by event
+            end = rest.rfind(b"\n\n", start) + 2
+            end = 0 if end == 1 else end
+        else:
+            for match in _EVENT_END.finditer(rest, start):
+                end = match.end()
+        block = bytes(rest[:end])
+        del rest[:end]
+        self._scanned = len(rest)
+        return block
+
     def take_events(self) -> list[bytes]:
-        """Every whole event so far, in order; each is given once."""
-        events, self._events = self._events, []
+        """The same, event by event."""
+        return split(self.take())
+
+
+def split(block: bytes) -> list[bytes]:
+    """The events of a block that ends with the end of one."""
+    ends = [0, *(match.end() for match in _EVENT_END.finditer(block))]
+    return [block[start:end] for start, end in itertools.pairwise(ends)]
+
+
+class Newest:
+    """What has to be sent of a stream whose every event repeats the answer so far, as native /generate streams do.
+
+    An event that a newer one of the same index has replaced says nothing any more. And because each is as long as the
+    answer, sending one for every few tokens would cost its square: at most `SHARE` times the answer's own bytes are
+    sent, so the later events come further apart, each when the answer has grown by its `SHARE`th part.
+    """
+
+    SHARE = 64
+
+    def __init__(self):
+        self._held: dict[bytes, bytes] = {}
+        self._sizes: dict[bytes, int] = {}  # of the newest event of each index
+        self._sent = 0
+
+    def add(self, events: list[bytes]) -> None:
+        """Take in whole events, in order."""
+        for event in events:
+            found = _CUMULATIVE.search(event, max(0, len(event) - 64))
+            index = found[1] or b"" if found else event  # anything else is kept as it is
+            self._held.pop(index, None)
+            self._held[index] = event
+            if found:
+                self._sizes[index] = len(event)
+
+    def take(self, everything: bool = False) -> list[bytes]:
+        """The events to send now, in order; `everything` that is held back at the stream's end."""
+        size = sum(map(len, self._held.values()))
+        if not everything and self._sent + size > self.SHARE * sum(self._sizes.values()):
+            return []
+        events, self._held = list(self._held.values()), {}
+        self._sent += size
         return events
 
 
@@ -81,6 +128,12 @@ def event_data(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
+def may_hold_failure(block: bytes) -> bool:
+    """False when none of the events in `block` can be one that `event_failure` finds."""
+    # Parsing every token's event would cost more than carrying it: look for the words first.
+    return b'"error"' in block or b'"abort"' in block or b'"status_code"' in block
+
+
 def event_failure(event: bytes) -> dict | None:
     """The object of an event that reports a failed request inside a stream of status 200, or None.
 
@@ -88,8 +141,7 @@ def event_failure(event: bytes) -> dict | None:
     /v1/messages, {"type": "response.failed"} on /v1/responses, and on a /generate stream an ordinary event
     whose finish reason is an abort that carries an HTTP status.
     """
-    # Parsing every token's event would cost more than carrying it: look for the words first.
-    if b'"error"' not in event and b'"abort"' not in event and b'"status_code"' not in event:
+    if not may_hold_failure(event):
         return None
     try:
         value = json.loads(event_data(event))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import start_report
 import utils
 from engine import Engine, EngineError
 
@@ -94,7 +95,7 @@ class Supervisor:
             try:
                 self.engine.start()
                 after = self.engine.wait_ready()
-                utils.log(f"restarted: {self.engine.start_report(after)}", "warn")
+                utils.log(f"restarted: {start_report.sentence(after, self.engine.timeline.spans)}", "warn")
                 return
             except EngineError as error:
                 reason = str(error)

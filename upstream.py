@@ -1,10 +1,6 @@
 """One planned request to the engine over HTTP, and its answer: chunks of events or one JSON value.
 
-Serves any transport: it knows nothing of RunPod. Reading stops while a chunk is being delivered; what arrives
-meanwhile waits in the connection's buffer and becomes the next chunk. So the first event leaves at once, a slow
-delivery makes chunks larger instead of later, and a full buffer slows the engine down instead of growing.
-
-No time limit ever spans a delivery: a limit that ran out there would cancel the delivery instead of the request.
+Serves any transport: it knows nothing of RunPod. How a stream becomes chunks is the business of relay.py.
 """
 
 from __future__ import annotations
@@ -23,11 +19,11 @@ from yarl import URL
 
 import streaming
 from failures import error_event, failure
+from relay import KEEPALIVE, Pace, relay
 from routes import Request
 from running import Running
 from utils import JobError
 
-KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 _RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -58,17 +54,18 @@ class ConnectionBroke(JobError):
 class Upstream:
     """The worker's one HTTP client for the engine; make it once, `close` it once.
 
-    chunk_bytes: the largest chunk; available: awaited before each attempt, until the engine can take requests
-    (raises JobError); fate: awaited when a connection broke: what became of the engine, None when it is alive.
+    chunk_bytes: the largest chunk; posts: chunks a second that all streams share, 0 for no limit; available: awaited
+    before each attempt, until the engine can take requests (raises JobError); fate: awaited when a connection broke:
+    what became of the engine, None when it is alive.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None = None, admin_key: str | None = None,
-                 patience: Patience | None = None, chunk_bytes: int = 512 * 1024,
+                 patience: Patience | None = None, chunk_bytes: int = 512 * 1024, posts: float = 0,
                  available: Callable[[], Awaitable[None]] | None = None,
                  fate: Callable[[], Awaitable[str | None]] | None = None):
         self.patience = patience or Patience()
         self.last_sign = time.monotonic()  # when anything was last heard from the engine
-        self._base, self._chunk_bytes = base_url, chunk_bytes
+        self._base, self._chunk_bytes, self._pace = base_url, chunk_bytes, Pace(posts)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._abort_headers = {"Authorization": f"Bearer {admin_key}"} if admin_key else self._headers
         self._available, self._fate = available, fate
@@ -91,6 +88,9 @@ class Upstream:
         await asyncio.gather(*self._aborts)
         if self._client is not None:
             await self._client.close()
+
+    def _heard(self) -> None:
+        self.last_sign = time.monotonic()
 
     def fail_all(self, error: JobError) -> None:
         """Make every running request fail with `error` now."""
@@ -167,9 +167,10 @@ class Upstream:
                     job.streamed = True
                     yield KEEPALIVE
             response = job.response = job.opening.result()
-            self.last_sign = time.monotonic()
+            self._heard()
             if response.status < 400 and response.content_type == "text/event-stream":
-                async for chunk in self._events(response, job, beat):
+                async for chunk in relay(response, job, self._pace, idle=patience.idle or None, beat=beat or None,
+                                         chunk_bytes=self._chunk_bytes, heard=self._heard):
                     yield chunk
             else:
                 async with asyncio.timeout(None if deadline is None else max(0, deadline - time.monotonic())):
@@ -210,43 +211,6 @@ class Upstream:
         # encoded=True: the path comes from the route table and must reach the engine letter by letter.
         return self._session().request(method, URL(self._base + path, encoded=True), data=data, headers=headers,
                                        allow_redirects=False)
-
-    async def _events(self, response: aiohttp.ClientResponse, job: Running, beat: float) -> AsyncIterator[str]:
-        buffer, ended = streaming.EventBuffer(), False
-        idle = self.patience.idle or None
-        silent = 0.0  # seconds, in whole beats
-        while not ended:
-            try:
-                async with asyncio.timeout(min((t for t in (beat or None, idle) if t), default=None)):
-                    data = await response.content.readany()
-            except TimeoutError:
-                silent += beat or idle
-                if idle is not None and silent >= idle:
-                    raise
-                if not buffer.pending:  # never inside an event
-                    job.streamed = True
-                    yield KEEPALIVE
-                continue
-            silent = 0.0
-            self.last_sign = time.monotonic()
-            if data:
-                buffer.feed(data)
-            else:
-                ended = True
-                buffer.finish()
-            events = buffer.take_events()
-            failed = None
-            for position, event in enumerate(events):
-                if failed := streaming.event_failure(event):
-                    events = events[:position]
-                    break
-            for chunk in streaming.chunks(events, self._chunk_bytes):
-                job.streamed = job.produced = True
-                yield chunk
-            if job.error:
-                raise job.error
-            if failed:
-                raise failure(failed, response.status)
 
     async def _templated(self, request: Request) -> dict:
         """The native body with each text replaced by the token ids of its chat-templated form."""

@@ -38,7 +38,7 @@ class Worker:
         self.active = 0
         self.stopped: JobError | None = None
         self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
-                               settings.lora_enabled, settings.allowed_routes)
+                               settings.lora_enabled, settings.allowed_routes, settings.incremental)
         self.supervisor = Supervisor(
             engine, max_restarts=settings.max_restarts, window=settings.restart_window,
             hang_timeout=settings.hang_timeout, last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
@@ -46,7 +46,8 @@ class Worker:
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
             patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
                               settings.keepalive),
-            chunk_bytes=settings.chunk_bytes, available=lambda: self.supervisor.available(settings.wait_timeout),
+            chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
+            available=lambda: self.supervisor.available(settings.wait_timeout),
             fate=self._fate)
 
     def learn(self, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import shlex
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flags.values import Problem, nearest
+from hub_cache import RUNPOD_CACHE
 
 
 class Setting(NamedTuple):
@@ -24,6 +26,10 @@ class Setting(NamedTuple):
 WORKER_SETTINGS = (
     Setting("MODEL_NAME", "str", None, "The newer name of `MODEL_PATH`: a Hugging Face repository or a folder."),
     Setting("MODEL_REVISION", "str", None, "The newer name of `REVISION`: a branch, a tag or a commit."),
+    Setting("TOKENIZER_REVISION", "str", None, "The revision of a tokenizer that is in a cache of this machine; unset, "
+            "the model's."),
+    Setting("RUNPOD_MODEL_CACHE", "str", RUNPOD_CACHE, "The folder in which RunPod's cached models and a network "
+            "volume's are looked for."),
     Setting("MAX_CONCURRENCY", "int", None, "Jobs that one worker runs at once; unset, it follows what the server "
             "says it can run.", low=1),
     Setting("REQUEST_TIMEOUT", "float", 3600.0, "Seconds that a request without streaming may take; 0 means no "
@@ -52,18 +58,52 @@ WORKER_SETTINGS = (
             "to stop.", low=0),
     Setting("STREAM_CHUNK_KIB", "int", 512, "The largest chunk of a stream, in KiB; the platform takes 1 MB.",
             low=1, high=1000),
+    Setting("STREAM_POSTS_PER_SECOND", "float", 300.0, "Chunks a second that all streams of a worker share: many "
+            "streams get larger chunks, a lone one is never held back; 0 means no limit.", low=0),
+    Setting("SDK_FAST_START", "choice", "on", "Take and start jobs without the pauses of the runpod SDK's own loops; "
+            "`off` leaves those as they are.", choices=("on", "off")),
     Setting("ALLOWED_ROUTES", "paths", (), "Engine routes to open beside the usual ones, separated by spaces or "
             "commas."),
     Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",
             choices=("debug", "info", "warn", "error")),
     Setting("SGLANG_PORT", "int", 30000, "The server's port on 127.0.0.1.", low=1, high=65535),
     Setting("SGLANG_STARTUP_TIMEOUT", "float", 1200.0, "Seconds the server may take to become ready.", low=1),
+    Setting("START_PROFILE", "choice", "default", "`fast` adds server flags that give up steady speed for a quick "
+            "first token, each only where you set nothing of the kind yourself.", choices=("default", "fast")),
+    Setting("COMPILE_CACHE", "choice", "auto", "Keep compiled kernels on a network volume for the next worker; `off` "
+            "compiles at every start.", choices=("auto", "off")),
+    Setting("COMPILE_CACHE_DIR", "str", None, "Another folder for them than the volume's; unset and without a volume, "
+            "nothing is kept."),
+    Setting("COMPILE_CACHE_MAX_MB", "megabytes", 2048.0, "What they may take in all; the longest unused go first.",
+            low=1),
+    Setting("WARMUP", "choice", "on", "Run a request of each kind before the first job is taken.",
+            choices=("on", "off")),
+    Setting("WARMUP_TIMEOUT", "float", 30.0, "Seconds that these requests may take together.", low=1),
+    Setting("START_REPORT_SVG", "str", None, "A file for a picture of the start's phases."),
     Setting("SGLANG_CONFIG_FILE", "str", None, "A YAML file of server options, passed as `--config`."),
     Setting("SGLANG_EXTRA_ARGS", "words", (), "Server arguments, passed last and as they are, split like a shell "
             "command line."),
     Setting("SGLANG_LAUNCH_COMMAND", "words", (), "The command that starts the server, in place of "
             "`python -m sglang.launch_server`."),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class StartSettings:
+    """How the worker starts. compile_cache_bytes: 0 keeps no compiled kernels; warmup_timeout: seconds, 0 for none."""
+
+    profile: str = "default"
+    compile_cache_dir: str | None = None
+    compile_cache_bytes: int = 0
+    warmup_timeout: float = 0.0
+    svg: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> StartSettings:
+        """From the values of `worker_values`."""
+        return cls(values["START_PROFILE"], values["COMPILE_CACHE_DIR"],
+                   round(values["COMPILE_CACHE_MAX_MB"] * 1e6) if values["COMPILE_CACHE"] == "auto" else 0,
+                   values["WARMUP_TIMEOUT"] if values["WARMUP"] == "on" else 0.0, values["START_REPORT_SVG"])
 
 
 def worker_values(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:

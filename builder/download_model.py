@@ -1,9 +1,10 @@
-"""Downloads a model into the image while it is built.
+"""Downloads a model, and what belongs to it, into the image while it is built.
 
-    python -m builder.download_model [--revision REVISION] [--token-file FILE] OWNER/NAME
+    python -m builder.download_model [--revision REVISION] [--tokenizer OWNER/NAME] [--tokenizer-revision REVISION]
+        [--draft OWNER/NAME] [--draft-revision REVISION] [--adapters LORA_PATHS] [--token-file FILE] OWNER/NAME
 
 Run by the Dockerfile with the base image's Python, which has huggingface_hub (SGLang depends on it). The files
-go to Hugging Face's ordinary cache (HF_HOME, normally ~/.cache/huggingface), where the server finds them by the
+go to Hugging Face's ordinary cache (HF_HOME, normally ~/.cache/huggingface), where the worker finds them by the
 model's name. An empty name downloads nothing, so that one Dockerfile serves both kinds of image.
 
 Only what the server loads is fetched: a repository often holds the same weights in several formats. What was
@@ -15,7 +16,11 @@ Exit status 0; 1 when the download failed, with one line that says why; 2 for wr
 from __future__ import annotations
 
 import argparse
+import json
+import re
+import shlex
 import sys
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -25,6 +30,7 @@ _DUPLICATES = ("pytorch_model*.bin", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.
 # Other programs' exports and things for the eye, whatever the weights' format is.
 _NEVER = ("original/*", "onnx/*", "openvino/*", "coreml/*", "metal/*", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.mp4",
           "*.pdf", ".gitattributes")
+_WEIGHTS = (_SAFETENSORS, "*.bin", "*.pt", *_DUPLICATES)
 
 
 class DownloadError(Exception):
@@ -46,14 +52,39 @@ def wanted(names: list[str]) -> list[str]:
     return [name for name in kept if not any(fnmatch(name, pattern) for pattern in skip)]
 
 
+def without_weights(names: list[str]) -> list[str]:
+    """The files of a repository from which only the tokenizer is wanted."""
+    return [name for name in wanted(names) if not any(fnmatch(name, pattern) for pattern in _WEIGHTS)]
+
+
+def adapters(text: str) -> list[str]:
+    """The hub repositories in a value of LORA_PATHS; folders are none. Raises DownloadError.
+
+    As the worker reads it: separated by spaces (path or name=path), as a JSON list, or JSON objects side by side.
+    """
+    try:
+        parts, rest = [], text.strip()
+        if rest.startswith("["):
+            parts, rest = json.loads(rest), ""
+        while rest.startswith("{"):
+            part, end = json.JSONDecoder().raw_decode(rest)
+            parts, rest = [*parts, part], rest[end:].lstrip()
+        parts += shlex.split(rest)
+        parts = [json.loads(part) if isinstance(part, str) and part.startswith("{") else part for part in parts]
+        paths = [part["lora_path"] if isinstance(part, dict) else part.rpartition("=")[2] for part in parts]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DownloadError(f"LORA_PATHS cannot be read: {error}") from error
+    return [path for path in paths if re.fullmatch(r"[\w.-]+/[\w.-]+", path) and not path.startswith(".")]
+
+
 def missing(folder: Path, sizes: dict[str, int | None]) -> list[str]:
     """Which files of `sizes` (name -> bytes, None when the hub does not say) are absent or of another size."""
     return [name for name, size in sizes.items()
             if not (folder / name).is_file() or (size is not None and (folder / name).stat().st_size != size)]
 
 
-def download(model: str, revision: str | None, token: str | None) -> Path:
-    """The folder of the complete snapshot of `model`. Raises DownloadError.
+def download(model: str, revision: str | None, token: str | None, choose=wanted) -> Path:
+    """The folder of a complete snapshot of the files of `model` that `choose` keeps. Raises DownloadError.
 
     The commit is resolved once, so that a push during the download cannot mix two versions; the revision's name is
     kept beside it, which is how a server without a network finds the commit again.
@@ -64,7 +95,7 @@ def download(model: str, revision: str | None, token: str | None) -> Path:
     try:
         info = huggingface_hub.HfApi(token=token).model_info(model, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size for file in info.siblings}
-        names = wanted(list(sizes))
+        names = choose(list(sizes))
         folder = Path(huggingface_hub.snapshot_download(model, revision=revision, token=token,
                                                         allow_patterns=[_literal(name) for name in names]))
     except errors.GatedRepoError as error:
@@ -97,22 +128,42 @@ def read_token(path: Path | None) -> str | None:
     return path.read_text(encoding="utf-8").strip() or None
 
 
+def parts(chosen: argparse.Namespace) -> list[tuple[str, str, Callable[[list[str]], list[str]]]]:
+    """[(repository, its revision, which of its files)] for everything that was asked for. Raises DownloadError."""
+    found = [(chosen.model, chosen.revision, wanted)]
+    if chosen.tokenizer_revision or chosen.tokenizer not in ("", chosen.model):
+        # As the worker looks for it (model_source.py): a commit of the model means nothing in another repository.
+        alien = chosen.tokenizer not in ("", chosen.model) and re.fullmatch(r"[0-9a-fA-F]{7,40}", chosen.revision)
+        found.append((chosen.tokenizer or chosen.model,
+                      chosen.tokenizer_revision or ("" if alien else chosen.revision), without_weights))
+    if chosen.draft and (chosen.draft != chosen.model or chosen.draft_revision not in ("", chosen.revision)):
+        found.append((chosen.draft, chosen.draft_revision, wanted))
+    return found + [(name, "", wanted) for name in adapters(chosen.adapters)]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m builder.download_model", description=__doc__.split("\n")[0])
     parser.add_argument("model", help="owner/name on the hub; empty downloads nothing")
     parser.add_argument("--revision", default="", help="branch, tag or commit (default: the main branch)")
+    parser.add_argument("--tokenizer", default="", help="owner/name of a tokenizer of its own")
+    parser.add_argument("--tokenizer-revision", default="", help="default: the model's, unless that is a commit")
+    parser.add_argument("--draft", default="", help="owner/name of a draft model for speculative decoding")
+    parser.add_argument("--draft-revision", default="")
+    parser.add_argument("--adapters", default="", help="LoRA adapters, as LORA_PATHS has them")
     parser.add_argument("--token-file", type=Path, help="file that holds a token, absent for public models")
     chosen = parser.parse_args(arguments)
     if not chosen.model:
         print("no MODEL_NAME: the image holds no weights")
         return 0
     try:
-        folder = download(chosen.model, chosen.revision or None, read_token(chosen.token_file))
+        token = read_token(chosen.token_file)
+        for model, revision, choose in parts(chosen):
+            folder = download(model, revision or None, token, choose)
+            total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            print(f"{model}: {total / 1e9:.2f} GB in {folder}")
     except DownloadError as error:
         print(error, file=sys.stderr)
         return 1
-    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    print(f"{chosen.model}: {total / 1e9:.2f} GB in {folder}")
     return 0
 
 

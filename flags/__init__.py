@@ -135,6 +135,10 @@ class Given:
         item = self._last.get(flag)
         return (item.values[0] or None) if item and item.values else None
 
+    def values(self, flag: str) -> tuple[str, ...]:
+        """Every value of `flag`, none where it is unset."""
+        return self._last[flag].values if flag in self._last else ()
+
     def on(self, flag: str) -> bool:
         """Whether the switch `flag` is given, and not in its `--no-` form."""
         return flag in self._last and self._last[flag].on

@@ -24,7 +24,7 @@ import sys
 
 from aiohttp import web
 
-from local.scripted_faults import Life, Script, end_process, start_children
+from local.scripted_faults import Life, Script, end_process, start_children, write_files
 from local.scripted_routes import Server
 
 
@@ -74,6 +74,7 @@ async def serve(options: argparse.Namespace, life: Life, script: Script, childre
             f"('{options.host}', {options.port}): address already in use")
         return 3
     options.port = runner.addresses[0][1]
+    write_files(life)  # as kernels are: long after the start, and before it can serve
     say(f"Uvicorn running on http://{options.host}:{options.port} (Press CTRL+C to quit)")
     await asyncio.sleep(life.ready_delay)
     say("The server is fired up and ready to roll!")

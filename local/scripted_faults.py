@@ -85,7 +85,8 @@ class Life:
     between the last stream and the exit after SIGTERM. children: processes started at once, a list of
     {"setsid", "ignore_sigterm", "survive"}; those that survive are left behind even by an orderly exit,
     the others are killed then. pid_file: where the children's ids are written, one a line. health_status:
-    what the health routes answer when up, or "hang".
+    what the health routes answer when up, or "hang". files: written at once, {path: text}, with variables of
+    the environment in the paths; one that is there stays, and is said to be.
     """
 
     log: tuple | list = ()
@@ -99,6 +100,7 @@ class Life:
     child_life: float = 300.0
     pid_file: str | None = None
     health_status: int | str = 200
+    files: dict = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str | None) -> Life:
@@ -152,6 +154,18 @@ def pieces_of(data: bytes, cut: int | str) -> list[bytes]:
         if inside_character or inside_end:
             edges.append(i)
     return [data[a:b] for a, b in zip(edges, edges[1:] + [len(data)], strict=True)]
+
+
+def write_files(life: Life) -> None:
+    """Write the life's files; says of each on stderr whether it is new."""
+    for name, text in life.files.items():
+        path = os.path.expandvars(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        found = os.path.exists(path)
+        if not found:
+            with open(path, "w") as out:
+                out.write(text)
+        print(f"{'found' if found else 'compiled'} {os.path.basename(path)}", file=sys.stderr, flush=True)
 
 
 def start_children(life: Life) -> list[tuple[subprocess.Popen, bool]]:

@@ -906,48 +906,10 @@ def test_the_newest_cause_counts():
     assert "SGLANG_PORT" in diagnose(["torch.OutOfMemoryError: CUDA out of memory.", "address already in use"])
 
 
-GRAPHS = """\
-[2026-11-22 11:15:21] Capture target prefill CUDA graph begin. backend=full, num_tokens=[4], avail mem=9.0 GB
-[2026-11-22 11:15:21] Capture target prefill CUDA graph end. elapsed=9.6 s, mem usage=0.4 GB, avail mem=8.6 GB.
-[2026-11-22 11:15:21] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, avail mem=8 GB
-[2026-11-22 11:15:21] Capture target decode CUDA graph end. elapsed=2.9 s, mem usage=0.1 GB, avail mem=8.5 GB.
-""".splitlines()  # noqa: E501
-
-
-def phases_of(build, lines) -> list[str]:
-    engine = build(script(f"print({chr(10).join(lines)!r})"))
+def test_the_phases_of_a_start_are_read_while_it_runs(build):
+    engine = build(script(f"print({chr(10).join(HEALTHY)!r})"))
     engine.start()
     assert engine.exited.wait(PATIENCE)
-    times = [seconds for _, seconds in engine.phases]
-    assert times == sorted(times)
-    return [name for name, _ in engine.phases]
-
-
-def test_phases_of_a_real_start(build):
-    assert phases_of(build, HEALTHY) == ["imports", "init", "weights", "kv cache", "server", "warm-up"]
-
-
-def test_the_capture_of_graphs_is_a_phase(build):
-    names = phases_of(build, [*HEALTHY[:14], *GRAPHS, *HEALTHY[14:]])
-    assert [name for name in names if "graph" in name]
-    assert [name for name in names if "graph" not in name] == ["imports", "init", "weights", "kv cache", "server",
-                                                               "warm-up"]
-
-
-@pytest.mark.parametrize(("lines", "names"), [
-    ([], []),
-    (["nothing", "that anybody knows"], []),
-    (["Load weight end"], ["weights"]),
-    (["fired up and ready to roll", "Load weight begin"], ["warm-up"]),
-    ([line for line in HEALTHY for _ in range(2)], ["imports", "init", "weights", "kv cache", "server", "warm-up"]),
-])
-def test_unknown_missing_and_repeated_lines_are_harmless(build, lines, names):
-    assert phases_of(build, lines) == names
-
-
-def test_the_start_report_is_one_line_of_phases(build):
-    engine = build(["true"])
-    assert engine.start_report(7.04) == "engine ready after 7.0 s: readiness 7.0"
-    engine.phases = [("imports", 12.0), ("weights", 32.5), ("server", 33.0)]
-    assert engine.start_report(33.25, [("configuration", 0.1)]) == (
-        "engine ready after 33.2 s: configuration 0.1, imports 12.0, weights 20.5, server 0.5, readiness 0.2")
+    assert [span.name for span in engine.timeline.spans] == [
+        "server imports", "scheduler imports", "distributed init", "weights", "kv cache", "server", "server warm-up"]
+    assert all(0 <= span.start <= span.end for span in engine.timeline.spans)

@@ -1,4 +1,5 @@
-"""The image's download step with the real huggingface_hub, against a small hub on loopback.
+"""The image's download step with the real huggingface_hub, against a small hub on loopback; and a worker with a real
+SGLang on what it left, and on RunPod's cache, without any hub.
 
 Runs where SGLang is: the base image's Python, which has huggingface_hub, is the engine's environment here.
 """
@@ -7,12 +8,18 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from local import corpus, environments
+from tests.hub_folders import MODEL, OTHER, repository
+from tests.support import free_port
+from tests.worker import WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -34,6 +41,7 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
+        self.files = FILES
         self.gated = False
         self.cut: str | None = None
         self.paths: list[str] = []
@@ -71,15 +79,16 @@ class Answer(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound")
         listed = [{"type": "file", "path": name, "rfilename": name, "size": len(body),
                    "oid": hashlib.sha1(body).hexdigest(), "blobId": hashlib.sha1(body).hexdigest()}
-                  for name, body in FILES.items()]
-        if path.startswith("/api/models/org/tiny/tree/"):
+                  for name, body in self.server.files.items()]
+        if re.match(r"/api/models/org/tiny[\w-]*/tree/", path):
             return self._send(200, json.dumps(listed).encode())
         if path.startswith("/api/"):
             return self._send(200, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": listed}).encode())
         if self.server.gated and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self._refuse(403, "GatedRepo")
         name = path.split("/resolve/")[1].split("/", 1)[1].replace("%20", " ").replace("%5B", "[").replace("%5D", "]")
-        body = FILES[name][:-1] if name == self.server.cut else FILES[name]
+        whole = self.server.files[name]
+        body = whole[:-1] if name == self.server.cut else whole
         self._send(200, body, "application/octet-stream", ETag=f'"{hashlib.sha1(body).hexdigest()}"')
 
     do_HEAD = do_GET
@@ -122,6 +131,18 @@ def test_model_is_found_by_its_name_without_a_network(python, hub, tmp_path):
     found = run(python, tmp_path, "http://127.0.0.1:9", "-c", "import huggingface_hub as h\n"
                 "print(h.hf_hub_download('org/tiny', 'model.safetensors'))", HF_HUB_OFFLINE="1")
     assert found.stdout.strip() == str(folder / "model.safetensors"), found.stderr
+
+
+def test_tokenizer_draft_and_adapters_come_along(python, hub, tmp_path):
+    adapters = json.dumps([{"lora_name": "a", "lora_path": "org/tiny-adapter"}, "b=/models/own"])
+    done = download(python, tmp_path, hub, "--tokenizer", "org/tiny-words", "--tokenizer-revision", "v2", "--draft",
+                    "org/tiny-draft", "--adapters", adapters, "org/tiny")
+    assert done.returncode == 0, done.stderr
+    cache = tmp_path / ".cache/huggingface/hub"
+    held = {name: {file.name for file in (cache / f"models--org--{name}" / "snapshots" / COMMIT).glob("*.*")}
+            for name in ("tiny", "tiny-words", "tiny-draft", "tiny-adapter")}
+    assert held["tiny"] == held["tiny-draft"] == held["tiny-adapter"] == held["tiny-words"] | {"model.safetensors"}
+    assert (cache / "models--org--tiny-words/refs/v2").read_text() == COMMIT
 
 
 def test_named_revision_is_found_again(python, hub, tmp_path):
@@ -171,3 +192,51 @@ def test_unreachable_hub_fails_the_build(python, tmp_path):
     done = run(python, tmp_path, "http://127.0.0.1:9", "-m", "builder.download_model", "org/tiny")
     assert done.returncode == 1
     assert done.stderr.startswith("org/tiny could not be downloaded")
+
+
+# ------------------------------------------------------------------ the worker, with the real engine, on what is there
+def worker_environ(python: str, home: Path, **more: str) -> dict[str, str]:
+    """A worker that serves with the real engine, and knows nothing of the tiny model's own folder."""
+    names = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONPATH")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    environ = {**environments.engine_environ(kept), **environments.CPU_ENGINE_ARGS, "HOME": str(home),
+               "SGLANG_LAUNCH_COMMAND": f"{shlex.quote(python)} -m sglang.launch_server",
+               "SGLANG_PORT": str(free_port()), "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+               "RUNPOD_MODEL_CACHE": str(home / "runpod"), **more}
+    # The worker's own decision is what is tested.
+    return {name: value for name, value in environ.items() if name not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+
+
+async def ask(environ: dict[str, str], model: str) -> WorkerProcess:
+    """One chat job in a worker of its own; the worker, ended."""
+    question, answer = corpus.EXCHANGES[0]
+    job = {"input": {"openai_route": "/v1/chat/completions", "openai_input": {
+        "model": model, "temperature": 0, "messages": [{"role": "user", "content": question}]}}}
+    async with WorkerProcess(None, environ, "--test_input", json.dumps(job)) as worker:
+        assert await worker.ended(240) == 0, worker.output
+    output = json.loads(worker.output[worker.output.index('\n{\n') + 1:worker.output.rindex('\n}') + 2])
+    assert output["model"] == model and output["choices"][0]["message"]["content"] == answer
+    return worker
+
+
+async def test_baked_image_starts_without_a_network(python, hub, model_path, tmp_path):
+    hub.files = {file.name: file.read_bytes() for file in model_path.iterdir() if file.stat().st_size}
+    done = download(python, tmp_path, hub, "--revision", "v1", "org/tiny")
+    assert done.returncode == 0, done.stderr
+    hub.paths.clear()
+    worker = await ask(worker_environ(python, tmp_path, HF_ENDPOINT=hub.url, MODEL_NAME="org/tiny",
+                                      MODEL_REVISION="v1"), "org/tiny")
+    assert hub.paths == [], "the hub was asked"
+    folder = tmp_path / ".cache/huggingface/hub/models--org--tiny/snapshots" / COMMIT
+    assert f"model: org/tiny at v1, whole in {folder}; the server starts without the hub" in worker.output
+
+
+async def test_runpods_cache_serves_a_model_in_another_case(python, model_path, tmp_path):
+    files = {file.name: file for file in model_path.iterdir() if file.stat().st_size}
+    half = repository(tmp_path / ".cache/huggingface/hub", "Org/Tiny", {"config.json": files["config.json"]}, OTHER)
+    whole = repository(tmp_path / "runpod", "org/tiny", files, OTHER)
+    repository(tmp_path / "runpod", "org/tiny", MODEL)      # main: nothing that a server could load
+    worker = await ask(worker_environ(python, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", MODEL_NAME="Org/Tiny",
+                                      MODEL_REVISION=OTHER[:10]), "Org/Tiny")
+    assert f"Org/Tiny was found in {half.parents[1]}, but it has no weights" in worker.output
+    assert f"whole in {whole}; the server starts without the hub" in worker.output

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 import yaml
@@ -40,7 +41,7 @@ def test_bake_targets():
     common = file["target"]["_worker"]
     assert common["platforms"] == ["linux/amd64"]
     assert common["secret"] == ["id=HF_TOKEN,env=HF_TOKEN"]
-    declared = {argument.split("=")[0] for argument in every("ARG")}
+    declared = {word.split("=")[0] for argument in every("ARG") for word in shlex.split(argument)}
     for name, body in file["target"].items():
         assert set(body["args"]) <= declared, "the Dockerfile does not know this argument"
         assert name == "_worker" or (body["inherits"] == ["_worker"] and body["tags"])
@@ -86,7 +87,7 @@ def test_compose_services_share_one_image_with_the_default_base():
     assert len({service["image"] for service in COMPOSE["services"].values()}) == 1
     assert all(build == builds[0] for build in builds)
     assert builds[0]["args"] == {"BASE_IMAGE": "${BASE_IMAGE:-" + every("ARG")[0].removeprefix("BASE_IMAGE=") + "}"}
-    declared = {argument.split("=")[0] for argument in every("ARG")}
+    declared = {word.split("=")[0] for argument in every("ARG") for word in shlex.split(argument)}
     assert set(builds[0]["args"]) <= declared
 
 

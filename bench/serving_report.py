@@ -1,0 +1,120 @@
+"""The result of a serving benchmark: as data, and as a Markdown table for each load."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from bench import serving_metrics, serving_saturation
+from bench.machine_facts import machine
+from bench.serving_plan import DESIGNS
+
+_SAME = ("design", "post_ms", "load", "streams")
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+
+
+def result(records: list[dict], options: argparse.Namespace) -> dict:
+    """Everything: the machine, the command line, every run, and the medians of the repeats."""
+    groups: dict[tuple, list[dict]] = {}
+    for record in records:
+        groups.setdefault(tuple(record[key] for key in _SAME), []).append(record)
+    found = [dict(zip(_SAME, key, strict=True)) | serving_metrics.medians(
+        [{k: v for k, v in run.items() if k not in (*_SAME, "repeat")} for run in runs])
+        for key, runs in groups.items()]
+    found.sort(key=lambda one: (one["streams"], DESIGNS.index(one["design"]), one["post_ms"]))
+    shown = {key: value for key, value in vars(options).items() if key not in ("loads", "out", "quiet", "worker_env")}
+    return {"machine": machine(), "command": command(sys.argv[1:]), "options": shown, "medians": found,
+            "runs": records}
+
+
+def command(arguments: list[str]) -> str:
+    """The command line, without where the results went and without secrets."""
+    shown, skip = [], False
+    for argument in arguments:
+        if not skip and argument != "--out":
+            name, equals, _ = argument.partition("=")
+            hidden = equals and any(word in name for word in _SECRET)
+            shown.append(f"{name}=***" if hidden else argument)
+        skip = argument == "--out"
+    return shlex.join(["python", "-m", "bench.serving", *shown])
+
+
+def write(found: dict, folder: Path) -> None:
+    """results.json, with one line a record, and results.md."""
+    found, parts = rounded(found), []
+    for key, value in found.items():
+        records = isinstance(value, list) and value and isinstance(value[0], dict)
+        text = "[\n" + ",\n".join(json.dumps(one) for one in value) + "\n]" if records else json.dumps(value, indent=1)
+        parts.append(f"{json.dumps(key)}: {text}")
+    (folder / "results.json").write_text("{" + ",\n".join(parts) + "}\n")
+    (folder / "results.md").write_text(f"`{found['command']}`\n\n{markdown(found)}\n")
+
+
+def rounded(value):
+    """The same with floats of five significant digits: more is noise."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list) else value
+
+
+_COLUMNS = (
+    ("tok/s", lambda m: f"{m['tok_s']:.0f}"),
+    ("of the engine's", lambda m: f"{m['throughput_ratio']:.3f}" if "throughput_ratio" in m else "-"),
+    ("TTFT p50 / p90 / p99", lambda m: _three(m["ttft"])),
+    ("TPOT p50 / p99", lambda m: _two(m["tpot"])),
+    ("ITL p50 / p99", lambda m: _two(m["itl"])),
+    ("E2E p50 / p99", lambda m: _two(m["e2e"])),
+    ("lag at the end", lambda m: _lag(m)),
+    ("chunks a stream", lambda m: f"{m['posts_stream']:.1f}" if "posts_stream" in m else "-"),
+    ("CPU µs a token", lambda m: f"{m['cpu_us_token']:.0f}" if "cpu_us_token" in m else "-"),
+    ("KiB a stream", lambda m: f"{m['kib_stream']:.0f}" if "kib_stream" in m else "-"),
+    ("CPU of design / platform / engine / clients", lambda m: _shares(m)),
+    ("failed", lambda m: f"**{m['failed']}**" if m["failed"] else "0"))
+
+
+def _three(spread: dict) -> str:
+    return f"{spread['p50']:.0f} / {spread['p90']:.0f} / {spread['p99']:.0f}"
+
+
+def _two(spread: dict) -> str:
+    return f"{spread['p50']:.4g} / {spread['p99']:.4g}"
+
+
+def _lag(m: dict) -> str:
+    if m["design"] == "engine" or "lag" not in m:
+        return "-"
+    return f"{m['lag']:.0f}" + (f" ({m['lag_posts']:.1f} POSTs)" if "lag_posts" in m else "")
+
+
+def _shares(m: dict) -> str:
+    own = f"{m['cpu_share']:.0%}" if "cpu_share" in m else "-"
+    return " / ".join([own, *(f"{m['shares'][name]:.0%}" for name in ("platform", "engine", "clients"))])
+
+
+def markdown(found: dict) -> str:
+    """A table for each load; ms and medians of the repeats."""
+    lines = []
+    for load in dict.fromkeys(one["load"] for one in found["medians"]):
+        lines += [f"{load}, {found['options']['tokens']} tokens, {found['options']['engine']} engine; ms, "
+                  f"medians of {found['options']['repeats']}", "",
+                  "| design | POST ms | " + " | ".join(name for name, _ in _COLUMNS) + " |",
+                  "|---|---|" + "---|" * len(_COLUMNS)]
+        for one in found["medians"]:
+            if one["load"] == load:
+                post = "-" if one["design"] == "engine" else f"{one['post_ms']:g}"
+                lines.append(f"| {one['design']} | {post} | " + " | ".join(show(one) for _, show in _COLUMNS) + " |")
+        lines.append("")
+    if len({one["load"] for one in found["medians"]}) > 1:
+        lines += [serving_saturation.table(found["medians"]), ""]
+    notes = serving_saturation.remarks(found["medians"], found["options"]["client_processes"])
+    lines += [f"- {note}" for note in notes] + ([""] if notes else [])
+    failed = sum(one["failed"] for one in found["medians"])
+    if failed:
+        lines.append(f"**{failed} ANSWERS WERE NOT COMPLETE: the figures above are not valid.**")
+        lines += [f"- {text}" for one in found["medians"] for text in one["errors"][:2]]
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,179 @@
+"""What is measured, as processes: the platform, this worker with its engine, and the reference designs.
+
+All share one engine, the worker's own child, so the engine itself and the reference designs are measured on exactly
+what the worker serves. Each design has its own endpoint on the platform; only one is under load at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.platform_process import PlatformProcess
+from bench.process_usage import cpu_seconds
+from bench.serving_plan import ENGINE, EVERY_EVENT, RAW_CHUNKS, WORKER, Target
+from guard import descendants
+from local import corpus, environments
+from tests.support import ROOT, free_port
+from tests.worker import contract_environ
+
+_MODULES = {EVERY_EVENT: "bench.design_every_event", RAW_CHUNKS: "bench.design_raw_chunks"}
+_COMMANDS = {WORKER: [sys.executable, str(ROOT / "handler.py")],
+             **{design: [sys.executable, "-m", module] for design, module in _MODULES.items()}}
+_END_WITHIN = 40.0  # seconds; a real engine takes up to 8
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+class Failed(Exception):
+    """Something that is to be measured does not run."""
+
+
+@dataclass
+class Wanted:
+    """engine: "scripted", "cpu", "env" (the worker's variables say it all) or the base URL of a running one.
+
+    rate: tokens a second of each stream of the scripted engine. concurrency: jobs that a worker takes at once.
+    environ: more variables of the worker. logs: a folder for the output of the processes.
+    """
+
+    engine: str
+    designs: list[str]
+    logs: Path
+    rate: float = 30.0
+    concurrency: int = 256
+    environ: dict[str, str] = field(default_factory=dict)
+    ready_within: float = 1200.0
+
+
+def worker_environ(wanted: Wanted) -> dict[str, str]:
+    """The worker's variables, those of the platform apart."""
+    if wanted.engine == "scripted":
+        base = contract_environ(SCRIPTED_ENGINE_SCRIPT=json.dumps({"tps": wanted.rate}),
+                                MAX_RUNNING_REQUESTS=str(wanted.concurrency))
+    elif wanted.engine == "cpu":
+        base = {**environments.engine_environ(os.environ), **environments.CPU_ENGINE_ARGS,
+                "SGLANG_LAUNCH_COMMAND": f"{shlex.quote(str(environments.engine_python()))} -m sglang.launch_server",
+                "MODEL_NAME": str(environments.tiny_model()), "SERVED_MODEL_NAME": corpus.SERVED_NAME}
+    else:
+        base = dict(os.environ)
+    return {"SGLANG_PORT": str(free_port()), "RUNPOD_LOG_LEVEL": "INFO", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+            **base, "MAX_CONCURRENCY": str(wanted.concurrency), **wanted.environ}
+
+
+class Stack:
+    """`async with Stack(wanted) as stack:` everything started and ready.
+
+    engine_url: the engine's base URL; engine_key: its API key, if any; pids: the process of each design.
+    """
+
+    def __init__(self, wanted: Wanted):
+        self.wanted = wanted
+        self.pids: dict[str, int] = {}
+        self.engine_url, self.engine_key = wanted.engine.rstrip("/"), wanted.environ.get("API_KEY")
+        self._numbers: dict[str, int] = {}
+        self._engine_pids: list[int] = []
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._exits = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Stack:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        for process in self._processes:
+            if process.returncode is None:
+                process.terminate()
+        # The SDK as published ends with its open poll for jobs, and that with the platform.
+        await self._exits.aclose()
+        await asyncio.gather(*map(_ended, self._processes))
+
+    async def _start(self) -> None:
+        outside = "://" in self.wanted.engine
+        designs = [design for design in self.wanted.designs if design != ENGINE]
+        if not outside and WORKER not in designs:
+            designs.append(WORKER)  # the engine is its child
+        designs.sort(key=lambda design: design != WORKER)
+        self._numbers = {design: number for number, design in enumerate(designs)}
+        self.platform = await self._exits.enter_async_context(PlatformProcess(len(designs)))
+        if not outside:
+            environ = worker_environ(self.wanted)
+            self.engine_url = f"http://127.0.0.1:{environ['SGLANG_PORT']}"
+            self.engine_key = environ.get("API_KEY")
+        for design in designs:
+            if design != WORKER:
+                environ = {**{k: v for k, v in os.environ.items() if k in _KEPT}, "PYTHONPATH": str(ROOT),
+                           "RUNPOD_LOG_LEVEL": "INFO", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+                           "RUNPOD_SKIP_GPU_CHECK": "true", "BENCH_ENGINE_URL": self.engine_url,
+                           "BENCH_CONCURRENCY": str(self.wanted.concurrency),
+                           **({"BENCH_ENGINE_KEY": self.engine_key} if self.engine_key else {})}
+            await self._launch(design, environ)
+        if not outside:
+            self._engine_pids = descendants(self.pids[WORKER])
+
+    async def _launch(self, design: str, environ: dict[str, str]) -> None:
+        """Start the process and wait until it asks for jobs."""
+        number, log = self._numbers[design], self.wanted.logs / f"{design}.log"
+        with log.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                *_COMMANDS[design], cwd=ROOT, env={**environ, **self.platform.environs[number]},
+                stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out)
+        self._processes.append(process)
+        self.pids[design] = process.pid
+        deadline = time.monotonic() + self.wanted.ready_within
+        while not (await self.platform.ask(number))["polls"]:
+            if process.returncode is not None or time.monotonic() > deadline:
+                lines = log.read_text(errors="replace").splitlines()[-30:]
+                raise Failed(f"{design} did not ask for jobs (status {process.returncode}):\n" + "\n".join(lines))
+            await asyncio.sleep(0.1)
+
+    # ------------------------------------------------------------ one target
+    def url(self, target: Target) -> str:
+        """The chat route of its clients."""
+        base = self.engine_url if target.design == ENGINE else \
+            self.platform.urls[self._numbers[target.design]] + "/openai"
+        return base + "/v1/chat/completions"
+
+    def headers(self, target: Target) -> dict[str, str]:
+        return {"Authorization": f"Bearer {target.design == ENGINE and self.engine_key or 'local'}"}
+
+    def pid(self, target: Target) -> int | None:
+        """The measured process: of the worker or the design, without the engine."""
+        return self.pids.get(target.design) if target.design != ENGINE else None
+
+    async def prepare(self, target: Target) -> None:
+        """Set the platform's round trip, and its counters to 0."""
+        if target.design != ENGINE:
+            await self.platform.ask(self._numbers[target.design], delay_ms=target.post_ms, reset=True)
+
+    async def counters(self, target: Target) -> dict:
+        """What was posted since `prepare`; see platform_process."""
+        if target.design == ENGINE:
+            return {"posts": {}, "bytes": {}}
+        return await self.platform.ask(self._numbers[target.design])
+
+    def shared_cpu(self) -> dict[str, float]:
+        """CPU seconds so far of what all targets share."""
+        return {"engine": cpu_seconds(*self._engine_pids), "platform": cpu_seconds(self.platform.pid)}
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Wait for its end; what does not end in order is killed with all that it started."""
+    try:
+        await asyncio.wait_for(process.wait(), _END_WITHIN)
+    except TimeoutError:
+        for pid in [*descendants(process.pid), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await process.wait()
