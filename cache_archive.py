@@ -30,20 +30,19 @@ from fnmatch import fnmatch
 
 FORMAT = 1
 MANIFEST = "worker-sglang-manifest.json"
-SUFFIX = ".tar.gz"
-_PART, _INCOMING = ".part", ".incoming-"
+SUFFIX, _PART, _INCOMING = ".tar.gz", ".part", ".incoming-"
 _ABANDONED = 3600.0  # seconds after which a half-made file belongs to nobody
 _LARGEST_FILE = 512 * 2**20  # bytes; a file is read as a whole, and no kernel comes near
 # What one container leaves behind that another must not find: locks, work in progress, logs, and facts about the
 # machine. SGLang keeps more in its cache folder than kernels: model files (runai_utils.py), tables of weights (ple).
 SKIPPED = ("*.lock", "*/lock", "*.log", "*.tmp", "*/tmp.*", "*/tmp/*", "*/.staging-*", "*/locks/*", "*/__pycache__/*",
-           "sglang/gpu_p2p_access_cache*", "sglang/ple/*", "sglang/model_streamer/*", "sglang/models/*")
-# Rewritten by every run that only looks at them: no reason to save again.
+           "torch-kernels/*_tmp_*", "sglang/gpu_p2p_access_cache*", "sglang/ple/*", "sglang/model_streamer/*")
+# Rewritten by every run that only looks at them.
 RESTLESS = (".ninja_log", ".ninja_deps", "index")
 
 
 class Unusable(Exception):
-    """An archive that cannot be used; the text says why."""
+    """An archive that cannot be used or made; the text says why."""
 
 
 def listing(root: str) -> dict[str, int]:
@@ -84,9 +83,9 @@ def save(root: str, archive: str, facts: dict, base: str, limit: int) -> dict:
             with gzip.GzipFile("", "wb", 1, out, mtime=0) as packed, \
                     tarfile.open(fileobj=packed, mode="w|") as tar:
                 for path in sorted(listing(root)):
-                    if (data := _steady(os.path.join(root, path))) is None:
+                    status, content = _steady(os.path.join(root, path))
+                    if content is None:
                         continue
-                    status, content = data
                     _add(tar, path, content, status.st_mtime, status.st_mode & 0o777)
                     contents[path] = (len(content), hashlib.sha256(content).hexdigest())
                     if out.tell() > limit:
@@ -106,7 +105,7 @@ def save(root: str, archive: str, facts: dict, base: str, limit: int) -> dict:
             "evicted": evict(folder, archive, limit)}
 
 
-def _steady(path: str) -> tuple[os.stat_result, bytes] | None:
+def _steady(path: str) -> tuple[os.stat_result | None, bytes | None]:
     # A file that is being written is no kernel yet; the next save has it.
     try:
         with open(path, "rb") as f:
@@ -114,9 +113,9 @@ def _steady(path: str) -> tuple[os.stat_result, bytes] | None:
             content = f.read()
             after = os.stat(path)
     except OSError:
-        return None
+        return None, None
     same = (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
-    return (before, content) if same and len(content) == before.st_size else None
+    return before, content if same and len(content) == before.st_size else None
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, mtime: float, mode: int) -> None:
@@ -241,7 +240,7 @@ def main() -> int:
     except Unusable as error:
         result = {"error": str(error), "unusable": True}
     except OSError as error:
-        result = {"error": f"{type(error).__name__}: {error}", "unusable": False}
+        result = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(result))
     return 0
 

@@ -90,7 +90,7 @@ class CompileCache:
 
     def _restore(self) -> None:
         began = time.monotonic()
-        # torch's cache of small kernels is used only where its folder is there already (jit_utils.cpp).
+        # torch makes no folder that it was told by name (aten/src/ATen/native/cuda/jit_utils.cpp).
         os.makedirs(os.path.join(self.root, "torch-kernels"), exist_ok=True)
         if not self.folder and not os.path.isdir(self.baked):
             return

@@ -13,16 +13,17 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 import flags
+from cache_archive import SUFFIX
 
-SUFFIX = ".tar.gz"
 # (variable, folder below the root, other variables by which a user may have chosen the place already). Read in:
 # sglang/srt/environ.py (0.5.23: SGLANG_CACHE_DIR also holds torch_compile_cache, cute_aot, rust_extensions and
 # FlashInfer's autotuning results; its third_party_cache_defaults moves five of these, older versions none),
 # sglang/kernels/jit/utils/compile/cache.py, sglang/srt/layers/deep_gemm_wrapper/compile_utils.py (sets
 # DG_JIT_CACHE_DIR itself), triton/knobs.py, torch/_inductor/runtime/cache_dir_utils.py,
 # torch/utils/cpp_extension.py, aten/src/ATen/native/cuda/jit_utils.cpp, tvm_ffi/cpp/extension.py,
-# flashinfer/jit/env.py (adds ".cache/flashinfer"), cutlass 4.3.2's release notes, quack/cache, flash_attn/cute,
-# CUDA's programming guide (CUDA_CACHE_PATH), tilelang/env.py.
+# flashinfer/jit/env.py (adds ".cache/flashinfer"), TensorRT-LLM's deep_gemm/compiler.cuh, which FlashInfer has a copy
+# of. Told by their authors: CUTLASS 4.3.2's release notes, the documentation of QuACK and of FlashAttention 4 (which
+# writes none unless FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED=1). CUDA's and TileLang's as SGLang has them.
 _SGLANG = "SGLANG_CACHE_DIR"
 FOLDERS = (
     ("SGLANG_CACHE_DIR", "sglang", ()),
@@ -39,24 +40,23 @@ FOLDERS = (
     ("CUTE_DSL_CACHE_DIR", "cute-dsl", ()),
     ("QUACK_CACHE_DIR", "quack", ()),
     ("FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", "flash-attention", ()),
+    ("TRTLLM_DG_CACHE_DIR", "trtllm-deep-gemm", ()),
 )
 
 # Flags that decide which kernels are compiled. Each library keys its own entries too: a flag that is missing here
-# makes a cache incomplete, never wrong.
+# makes a cache incomplete, never wrong. So those of the CUDA graphs are left out: graphs are captured anew at every
+# start, from kernels that are the same with and without them, and both start profiles share one archive.
 KEYED_FLAGS = (
     "--dtype", "--quantization", "--kv-cache-dtype", "--load-format", "--device",
     "--attention-backend", "--prefill-attention-backend", "--decode-attention-backend", "--mm-attention-backend",
     "--linear-attn-backend", "--mamba-backend", "--sampling-backend", "--lora-backend", "--enable-lora",
     "--max-lora-rank", "--moe-runner-backend", "--moe-a2a-backend", "--deepep-mode",
     "--bf16-gemm-backend", "--fp8-gemm-backend", "--fp4-gemm-backend",
-    "--flashinfer-allreduce-fusion-backend", "--enable-flashinfer-allreduce-fusion", "--disable-flashinfer-autotune",
+    "--flashinfer-allreduce-fusion-backend", "--enable-flashinfer-allreduce-fusion",
     "--tp-size", "--pp-size", "--dp-size", "--ep-size", "--attn-cp-size", "--dcp-size", "--moe-dp-size",
     "--enable-dp-attention", "--nnodes",
     "--enable-torch-compile", "--torch-compile-max-bs", "--torchao-config",
-    "--disable-cuda-graph", "--disable-decode-cuda-graph", "--disable-prefill-cuda-graph", "--cuda-graph-config",
-    "--cuda-graph-backend-decode", "--cuda-graph-backend-prefill", "--cuda-graph-bs-decode", "--cuda-graph-bs-prefill",
-    "--cuda-graph-max-bs-decode", "--cuda-graph-max-bs-prefill",
-    "--chunked-prefill-size", "--max-prefill-tokens", "--max-running-requests", "--page-size",
+    "--chunked-prefill-size", "--max-prefill-tokens", "--page-size",
     "--triton-attention-num-kv-splits", "--triton-attention-reduce-in-fp32", "--enable-deterministic-inference",
     "--speculative-algorithm", "--speculative-num-steps",
     "--speculative-eagle-topk", "--speculative-num-draft-tokens", "--speculative-draft-attention-backend",
@@ -85,9 +85,17 @@ def variables(root: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def flag_facts(server_args: Sequence[str], snapshot: dict) -> dict[str, list[str]]:
-    """{flag: its values} of the KEYED_FLAGS among the server's arguments, the last of each."""
-    return {item.flag: [*item.values, *([] if item.on else ["off"])]
-            for item in flags.read(list(server_args), snapshot) if item.flag in KEYED_FLAGS}
+    """{flag: its values} of the KEYED_FLAGS among the server's arguments, the last of each.
+
+    Of a configuration file, whose flags only the server reads, the SHA-256.
+    """
+    items = flags.read(list(server_args), snapshot)
+    found = {item.flag: [*item.values, *([] if item.on else ["off"])] for item in items if item.flag in KEYED_FLAGS}
+    for item in items:
+        if item.flag == "--config" and item.values:
+            with contextlib.suppress(OSError), open(item.values[0], "rb") as f:
+                found["--config"] = [hashlib.sha256(f.read()).hexdigest()]
+    return found
 
 
 def gpu_facts() -> tuple[list[str], str]:
@@ -114,13 +122,13 @@ def _text(value: str | bytes) -> str:
 
 
 def engine_facts(launch_command: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Versions that the server's own interpreter has, read without importing any; its command when it won't say."""
+    """Versions that the server's own interpreter has, read without importing any; else its command's SHA-256."""
     if os.path.basename(launch_command[0]).startswith("python"):
         with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
             told = subprocess.run([launch_command[0], "-c", _VERSIONS], env=dict(environ), capture_output=True,
                                   timeout=30, check=True, stdin=subprocess.DEVNULL)
             return json.loads(told.stdout)
-    return {"command": " ".join(launch_command)}
+    return {"command": hashlib.sha256(" ".join(launch_command).encode()).hexdigest()}  # it may hold a secret
 
 
 def base_key(facts: Mapping) -> str:

@@ -57,7 +57,6 @@ async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, i
     response.content.on_eof(lambda: ended.done() or ended.set_result(None))
     wait = min((t for t in (beat, idle) if t), default=None)
     silent, sent, begun = 0.0, 0, 0.0  # seconds, in whole waits; chunks; when the last was begun
-    pace.streams += 1
     try:
         while True:
             if sent >= _UNPACED and not ended.done() and (left := pace.wait(begun, time.monotonic())) > 0:
@@ -83,6 +82,7 @@ async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, i
                 if failed:
                     raise failure(failed, response.status)
                 job.streamed = job.produced = True
+                pace.streams += sent == 0  # one that still waits for its first token takes no share
                 sent, begun = sent + 1, time.monotonic()
                 yield chunk
             if job.error:
@@ -90,7 +90,7 @@ async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, i
             if not data:
                 return
     finally:
-        pace.streams -= 1
+        pace.streams -= sent > 0
 
 
 def _chunks(block: bytes, newest: streaming.Newest | None, last: bool, limit: int):

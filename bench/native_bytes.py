@@ -3,7 +3,8 @@
     python -m bench.native_bytes --tokens 500,1000,2000,4000 --rate 200 --post-ms 30
 
 Each event of SGLang's native stream repeats the whole answer so far, so what the engine sends grows with the square of
-the length. What reaches the platform need not. Exit status 1 when a job fails.
+the length. What reaches the platform need not. growth: the exponent k of bytes ~ tokens^k from the length before: 1 is
+linear, 2 quadratic. Exit status 1 when a job fails.
 """
 
 from __future__ import annotations
@@ -52,35 +53,33 @@ def _generate(url: str, tokens: int, patience: float) -> tuple[str, str]:
 
 
 def growth(points: list[tuple[int, int]]) -> float:
-    """The exponent k of bytes ~ tokens^k between the first and the last (tokens, bytes): 1 linear, 2 quadratic."""
-    (few, little), (many, much) = points[0], points[-1]
+    """The exponent k of bytes ~ tokens^k between the last two (tokens, bytes): 1 linear, 2 quadratic."""
+    (few, little), (many, much) = points[-2:]
     return math.log(much / little) / math.log(many / few)
 
 
 async def run(options: argparse.Namespace, logs: Path) -> int:
-    """Print a line for each length, and the growth. Returns the exit status."""
+    """Print a line for each length. Returns the exit status."""
     lengths = [int(text) for text in options.tokens.split(",")]
     points, failed = [], False
     async with Stack(Wanted("scripted", [WORKER], logs, options.rate)) as stack:
         target = Target(WORKER, options.post_ms)
-        print("| tokens | status | POSTs of chunks | bytes in them | a token | bytes of the result |")
-        print("|---|---|---|---|---|---|")
+        print("| tokens | status | POSTs of chunks | bytes in them | a token | growth | bytes of the result |")
+        print("|---|---|---|---|---|---|---|")
         for tokens in lengths:
             await stack.prepare(target)
             status, error = await asyncio.to_thread(_generate, stack.platform.urls[0], tokens,
                                                     60 + 5 * tokens / options.rate)
             counters = await stack.counters(target)
             chunks = counters["bytes"].get("job-stream", 0)
-            print(f"| {tokens} | {status} | {counters['posts'].get('job-stream', 0)} | {chunks:,} "
-                  f"| {chunks / tokens:.1f} | {counters['bytes'].get('job-done', 0):,} |", flush=True)
             if status == "COMPLETED":
                 points.append((tokens, chunks))
-            else:
+            grown = f"{growth(points):.2f}" if status == "COMPLETED" and len(points) > 1 else "-"
+            print(f"| {tokens} | {status} | {counters['posts'].get('job-stream', 0)} | {chunks:,} "
+                  f"| {chunks / tokens:.1f} | {grown} | {counters['bytes'].get('job-done', 0):,} |", flush=True)
+            if status != "COMPLETED":
                 failed = True
                 print(f"NOT COMPLETED: {error[:300]}", flush=True)
-    if len(points) > 1:
-        print(f"\nfrom {points[0][0]} to {points[-1][0]} tokens the bytes grow with the length to the power of "
-              f"{growth(points):.2f} (1 is linear, 2 quadratic)")
     return 1 if failed else 0
 
 

@@ -92,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
                    help="jobs that a worker takes at once (default: twice the most streams, 256 at least)")
     p.add_argument("--client-processes", type=int, default=1, metavar="N", help="default: %(default)s")
     p.add_argument("--timeout", type=float, default=600.0, help="seconds for one answer (default: %(default)g)")
-    p.add_argument("--out", type=Path, metavar="FOLDER", help="for results.json, results.md, the plots and the logs")
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="for results.json, results.md and the plots")
+    p.add_argument("--logs", type=Path, metavar="FOLDER", help="for the output of the worker and the designs")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     return p
 
@@ -123,8 +124,9 @@ def main(argv: list[str] | None = None) -> int:
         print(wrong, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as scratch:
-        logs = options.out or Path(scratch)
-        logs.mkdir(parents=True, exist_ok=True)
+        logs = options.logs or Path(scratch)
+        for folder in filter(None, (logs, options.out)):
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             records = asyncio.run(run(options, logs))
         except (Failed, ClientsFailed) as error:

@@ -28,7 +28,7 @@ def write(result: dict, folder: Path) -> str | None:
     matplotlib.rcParams |= {"svg.hashsalt": "serving", "svg.fonttype": "none", "font.size": 9}
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 8), constrained_layout=True)
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 8.5), layout="constrained")
     rows, limits = result["medians"], saturation(result["medians"])
     posts = sorted({row["post_ms"] for row in rows if row["design"] != "engine"})
     ticks = sorted({row["streams"] for row in rows})
@@ -52,11 +52,10 @@ def write(result: dict, folder: Path) -> str | None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         if logarithmic:
-            axis.set_yscale("symlog", linthresh=10)
-        else:
-            axis.set_ylim(bottom=0)
+            axis.set_yscale("symlog", linthresh=10)  # of 10 and less: noise, and sometimes below 0
+        axis.set_ylim(bottom=0)
         axis.grid(True, linewidth=0.3)
-    axes.flat[0].legend(fontsize=8)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     figure.suptitle(f"{result['options']['engine']} engine, {result['options']['tokens']} tokens a stream; "
                     "a cross marks saturation")
     figure.savefig(folder / FILE, metadata={"Date": None})

@@ -13,6 +13,8 @@ from bench.machine_facts import machine
 from bench.serving_plan import DESIGNS
 
 _SAME = ("design", "post_ms", "load", "streams")
+_NOT_SHOWN = ("loads", "out", "logs", "quiet", "worker_env")
+_FOLDERS = ("--out", "--logs")
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
@@ -25,20 +27,20 @@ def result(records: list[dict], options: argparse.Namespace) -> dict:
         [{k: v for k, v in run.items() if k not in (*_SAME, "repeat")} for run in runs])
         for key, runs in groups.items()]
     found.sort(key=lambda one: (one["streams"], DESIGNS.index(one["design"]), one["post_ms"]))
-    shown = {key: value for key, value in vars(options).items() if key not in ("loads", "out", "quiet", "worker_env")}
+    shown = {key: value for key, value in vars(options).items() if key not in _NOT_SHOWN}
     return {"machine": machine(), "command": command(sys.argv[1:]), "options": shown, "medians": found,
             "runs": records}
 
 
 def command(arguments: list[str]) -> str:
-    """The command line, without where the results went and without secrets."""
+    """The command line, without its folders and without secrets."""
     shown, skip = [], False
     for argument in arguments:
-        if not skip and argument != "--out":
+        if not skip and argument not in _FOLDERS:
             name, equals, _ = argument.partition("=")
             hidden = equals and any(word in name for word in _SECRET)
             shown.append(f"{name}=***" if hidden else argument)
-        skip = argument == "--out"
+        skip = argument in _FOLDERS
     return shlex.join(["python", "-m", "bench.serving", *shown])
 
 

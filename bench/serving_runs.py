@@ -33,6 +33,7 @@ class Bench:
             await self.measure(Run(target, _WARM, -1), _WARM_TOKENS)
             if pid := self.stack.pid(target):
                 self.idle[target.design] = resident_bytes(pid)
+        self._most.clear()
 
     def _specs(self, run: Run, tokens: int) -> list[dict]:
         o = self.options

@@ -113,7 +113,8 @@ class Stack:
             self.engine_key = environ.get("API_KEY")
         for design in designs:
             if design != WORKER:
-                environ = {**{k: v for k, v in os.environ.items() if k in _KEPT}, "PYTHONPATH": str(ROOT),
+                environ = {**{k: v for k, v in os.environ.items() if k in _KEPT}, "PYTHONPATH": os.pathsep.join(
+                               filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
                            "RUNPOD_LOG_LEVEL": "INFO", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
                            "RUNPOD_SKIP_GPU_CHECK": "true", "BENCH_ENGINE_URL": self.engine_url,
                            "BENCH_CONCURRENCY": str(self.wanted.concurrency),

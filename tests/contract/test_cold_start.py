@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import start_report
 from local.runpod_platform import Platform
-from tests.support import say
+from tests.support import ROOT, say
 from tests.worker import WorkerProcess, contract_environ
 
 KERNEL = "$TRITON_CACHE_DIR/abc/kernel.cubin"
@@ -204,3 +205,25 @@ async def test_a_picture_that_cannot_be_written_is_a_line(platform):
     async with WorkerProcess(platform, contract_environ(START_REPORT_SVG="/nowhere/x.svg")) as worker:
         await worker.connected()
         await worker.line("START_REPORT_SVG: ")
+
+
+# ------------------------------------------------------------------ an image that brings its kernels
+async def bake(variables, folder) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "builder.bake_compile_cache", str(folder), cwd=ROOT, env=variables,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    return await process.wait(), (await process.stdout.read()).decode()
+
+
+async def test_kernels_are_baked_once(tmp_path, home):
+    status, output = await bake(environ(home), tmp_path / "out")
+    [archive] = (tmp_path / "out").iterdir()
+    assert status == 0 and output.splitlines()[-1] == archive.name and "saved 2 files" in output
+    assert not [name for name in tmp_path.iterdir() if name not in (tmp_path / "out", home)]
+
+    status, output = await bake(environ(home, files=()), tmp_path / "out")
+    assert status == 1 and "nothing new was compiled" in output
+    status, output = await bake(environ(home, life={"exit_after": 0}), tmp_path / "out")
+    assert status == 1 and "ended before it was ready" in output
+    status, output = await bake(environ(home, TENSOR_PARALLEL_SIZE="two"), tmp_path / "out")
+    assert status == 2 and "TENSOR_PARALLEL_SIZE" in output

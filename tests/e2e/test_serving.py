@@ -6,6 +6,7 @@ import json
 import openai
 import pytest
 
+import start_report
 from local import corpus
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -238,3 +239,13 @@ async def test_cancelling_frees_the_engine(platform, worker):
 
 async def test_no_secret_in_the_worker_output(worker):
     assert worker.environ["API_KEY"] not in worker.output
+
+
+# ------------------------------------------------------------------ the start
+async def test_the_start_is_told_in_phases(worker):
+    spans = {span.name: span for span in start_report.read(worker.lines)}
+    assert {"python", "configuration", "worker imports", "server imports", "scheduler imports", "distributed init",
+            "weights", "kv cache", "server", "server warm-up", "warm-up", "first poll"} <= set(spans)
+    assert spans["worker imports"].meanwhile and spans["worker imports"].end < spans["scheduler imports"].end
+    assert spans["warm-up"].start >= spans["server warm-up"].end
+    assert "warm-up: prefill 0." in worker.output and ", chat 0." in worker.output

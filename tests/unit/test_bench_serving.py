@@ -156,4 +156,4 @@ def test_options_that_do_not_fit_are_refused(arguments, wrong, monkeypatch):
 
 def test_growth_of_native_bytes():
     assert native_bytes.growth([(500, 1000), (1000, 2000), (4000, 8000)]) == pytest.approx(1)
-    assert native_bytes.growth([(500, 1000), (4000, 64000)]) == pytest.approx(2)
+    assert native_bytes.growth([(1, 1), (500, 1000), (4000, 64000)]) == pytest.approx(2)

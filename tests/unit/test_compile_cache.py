@@ -78,9 +78,12 @@ def facts_of(*server_args):
 def test_the_key_follows_what_decides_the_kernels():
     base = compile_key.base_key(facts_of("--model-path", "a/b"))
     assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--port", "1", "--served-model-name", "x"))
+    # Graphs are captured anew at every start, and the kernels in them are the same: both profiles share an archive.
+    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--disable-prefill-cuda-graph",
+                                                 "--cuda-graph-bs-decode", "1", "2"))
     assert compile_key.base_key(facts_of("--tp", "2")) == compile_key.base_key(facts_of("--tensor-parallel-size=2"))
     others = [facts_of("--tp-size", "2"), facts_of("--kv-cache-dtype", "fp8_e5m2"),
-              facts_of("--enable-torch-compile"), facts_of("--cuda-graph-bs-decode", "1", "2"),
+              facts_of("--enable-torch-compile"), facts_of("--page-size", "64"),
               {**FACTS, "model": "a/c"}, {**FACTS, "revision": "v2"}, {**FACTS, "gpus": ["NVIDIA L4 8.9"]}]
     keys = {compile_key.base_key(facts) for facts in others}
     assert len(keys) == len(others) and base not in keys
@@ -95,8 +98,20 @@ def test_the_driver_is_in_the_name_alone():
 def test_the_servers_versions_are_read_from_its_own_interpreter():
     found = compile_key.engine_facts([sys.executable, "-m", "x"], os.environ)
     assert found["python"].startswith("3.")
-    assert compile_key.engine_facts(["/opt/start.sh", "now"], {}) == {"command": "/opt/start.sh now"}
-    assert compile_key.engine_facts(["/nowhere/python3", "-m", "x"], {}) == {"command": "/nowhere/python3 -m x"}
+    others = [compile_key.engine_facts(command, {}) for command in (
+        ["/opt/start.sh", "sesame"], ["/opt/start.sh", "other"], ["/nowhere/python3", "-m", "x"])]
+    assert all(list(facts) == ["command"] for facts in others) and len({str(facts) for facts in others}) == 3
+    assert "sesame" not in str(others)
+
+
+def test_a_configuration_file_counts_by_its_contents(tmp_path):
+    file = tmp_path / "x.yaml"
+    keys = set()
+    for text in ("tp-size: 1", "tp-size: 2"):
+        file.write_text(text)
+        keys.add(compile_key.base_key(facts_of("--config", str(file))))
+    assert len(keys | {compile_key.base_key(facts_of())}) == 3
+    assert facts_of("--config", "/nowhere.yaml")["flags"] == {}
 
 
 def test_a_place_needs_a_mounted_volume_or_a_choice(tmp_path):
