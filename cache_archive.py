@@ -37,6 +37,7 @@ _LARGEST_FILE = 512 * 2**20  # bytes; a file is read as a whole, and no kernel c
 # machine. SGLang keeps more in its cache folder than kernels: model files (runai_utils.py), tables of weights (ple).
 SKIPPED = ("*.lock", "*/lock", "*.log", "*.tmp", "*/tmp.*", "*/tmp/*", "*/.staging-*", "*/locks/*", "*/__pycache__/*",
            "torch-kernels/*_tmp_*", "sglang/gpu_p2p_access_cache*", "sglang/ple/*", "sglang/model_streamer/*")
+_MTIME = "WORKER.mtime"  # a header of each file in an archive: nanoseconds
 # Rewritten by every run that only looks at them.
 RESTLESS = (".ninja_log", ".ninja_deps", "index")
 
@@ -86,14 +87,14 @@ def save(root: str, archive: str, facts: dict, base: str, limit: int) -> dict:
                     status, content = _steady(os.path.join(root, path))
                     if content is None:
                         continue
-                    _add(tar, path, content, status.st_mtime, status.st_mode & 0o777)
+                    _add(tar, path, content, status.st_mtime_ns, status.st_mode & 0o777)
                     contents[path] = (len(content), hashlib.sha256(content).hexdigest())
                     if out.tell() > limit:
                         raise Unusable(f"larger than {limit / 1e6:.0f} MB (COMPILE_CACHE_MAX_MB): it is not kept")
                 if not contents:
                     raise Unusable("nothing was compiled")
                 manifest = {"format": FORMAT, "root": root, "base": base, "facts": facts, "files": contents}
-                _add(tar, MANIFEST, json.dumps(manifest).encode(), time.time(), 0o644)
+                _add(tar, MANIFEST, json.dumps(manifest).encode(), time.time_ns(), 0o644)
             out.flush()
             os.fsync(out.fileno())
             size = out.tell()
@@ -118,10 +119,12 @@ def _steady(path: str) -> tuple[os.stat_result | None, bytes | None]:
     return before, content if same and len(content) == before.st_size else None
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes, mtime: float, mode: int) -> None:
+def _add(tar: tarfile.TarFile, name: str, content: bytes, mtime: int, mode: int) -> None:
     member = tarfile.TarInfo(name)
-    # The exact time: ninja, which several libraries build with, compares it with that of the sources.
-    member.size, member.mode, member.mtime = len(content), mode, mtime
+    member.size, member.mode, member.mtime = len(content), mode, mtime // 10**9
+    # To the nanosecond: ninja, which several libraries build with, builds again what seems newer than its own log of
+    # it. A tar keeps fractions of a second as a float, which on an H200 cost 16 s of compiling for rounding up.
+    member.pax_headers[_MTIME] = str(mtime)
     tar.addfile(member, io.BytesIO(content))
 
 
@@ -216,7 +219,8 @@ def _unpack(packed, folder: str) -> tuple[dict[str, tuple[int, str]], dict]:
             with open(path, "xb") as out:
                 out.write(content)
             os.chmod(path, member.mode & 0o777)
-            os.utime(path, (member.mtime, member.mtime))
+            mtime = int(member.pax_headers.get(_MTIME, member.mtime * 10**9))
+            os.utime(path, ns=(mtime, mtime))
             found[member.name] = (len(content), hashlib.sha256(content).hexdigest())
         while stream.read(2**20):  # to the sum at gzip's end, which tar leaves unread
             pass

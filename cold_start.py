@@ -10,6 +10,7 @@ import time
 
 import compile_cache
 import compile_key
+import flags
 import start_report
 import utils
 import warmup
@@ -20,6 +21,8 @@ from model import ModelFacts
 from processes import started_at
 from start_report import Span
 
+_HEADSTART = os.path.join(os.path.dirname(os.path.abspath(__file__)), "headstart.py")
+_CORES_FOR_HEAD_START = 4  # with fewer the imports only take turns
 # A container's process 1 that is older than this before the worker is no part of the worker's start.
 _LONGEST_BOOT = 600.0
 
@@ -47,6 +50,19 @@ class ColdStart:
     def phase(self, name: str, began: float, meanwhile: bool = False) -> None:
         """Something of the worker's own that began at `began` and ends now."""
         self._spans.append(Span(name, began, time.monotonic(), meanwhile))
+
+    def command(self) -> list[str]:
+        """The server's command line, with a head start for its children where that helps (see headstart.py)."""
+        settings, cores = self.settings, len(os.sched_getaffinity(0))
+        python, *rest = settings.launch_command
+        plain = [*settings.launch_command, *settings.server_args]
+        off = self.wanted.head_start == "off" or self.wanted.head_start == "auto" and cores < _CORES_FOR_HEAD_START
+        if off or rest != ["-m", "sglang.launch_server"] or not os.path.basename(python).startswith("python"):
+            return plain
+        given = flags.Given(list(settings.server_args), self._snapshot)
+        schedulers = max(1, _whole(given.value("--tp-size"))) * max(1, _whole(given.value("--pp-size")))
+        spares = min(schedulers + 1, max(1, cores - 1))  # one for the detokenizer, which is started last
+        return [python, _HEADSTART, str(spares), rest[1], *settings.server_args]
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
         """The server's environment with its compile caches in one place, if they are kept."""
@@ -117,3 +133,7 @@ class ColdStart:
         """The worker ends, and its server has ended; a last save may take `patience` seconds."""
         if self._cache and self._ready:
             self._cache.close(patience)
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 1

@@ -196,8 +196,7 @@ def main() -> int:
         utils.log(line, level)
 
     cold = ColdStart(settings, snapshot, started)
-    engine = Engine([*settings.launch_command, *settings.server_args],
-                    cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
+    engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
                     api_key=settings.api_key, startup_timeout=settings.startup_timeout)
 
     def stop_early(_number, _frame):

@@ -70,6 +70,9 @@ WORKER_SETTINGS = (
     Setting("SGLANG_STARTUP_TIMEOUT", "float", 1200.0, "Seconds the server may take to become ready.", low=1),
     Setting("START_PROFILE", "choice", "default", "`fast` adds server flags that give up steady speed for a quick "
             "first token, each only where you set nothing of the kind yourself.", choices=("default", "fast")),
+    Setting("HEAD_START", "choice", "auto", "Import the libraries of the server's own child processes while the server "
+            "imports its own; `auto` does so on machines with four cores or more, `off` starts the server plainly.",
+            choices=("auto", "on", "off")),
     Setting("COMPILE_CACHE", "choice", "auto", "Keep compiled kernels on a network volume for the next worker; `off` "
             "compiles at every start.", choices=("auto", "off")),
     Setting("COMPILE_CACHE_DIR", "str", None, "Another folder for them than the volume's; unset and without a volume, "
@@ -93,6 +96,7 @@ class StartSettings:
     """How the worker starts. compile_cache_bytes: 0 keeps no compiled kernels; warmup_timeout: seconds, 0 for none."""
 
     profile: str = "default"
+    head_start: str = "auto"
     compile_cache_dir: str | None = None
     compile_cache_bytes: int = 0
     warmup_timeout: float = 0.0
@@ -101,7 +105,7 @@ class StartSettings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> StartSettings:
         """From the values of `worker_values`."""
-        return cls(values["START_PROFILE"], values["COMPILE_CACHE_DIR"],
+        return cls(values["START_PROFILE"], values["HEAD_START"], values["COMPILE_CACHE_DIR"],
                    round(values["COMPILE_CACHE_MAX_MB"] * 1e6) if values["COMPILE_CACHE"] == "auto" else 0,
                    values["WARMUP_TIMEOUT"] if values["WARMUP"] == "on" else 0.0, values["START_REPORT_SVG"])
 

@@ -114,7 +114,7 @@ def _wrong_error(text: object) -> str | None:
         return f"an error that is no JSON text: {text!r}"[:400]
     if set(error) != _ERROR_FIELDS or type(error["code"]) is not int or not error["message"]:
         return f"an error of another shape: {text[:400]}"
-    if "Internal error" in error["message"] or "Traceback" in text:
+    if error["message"].startswith("Internal error") or "Traceback" in text:
         return f"a fault of the worker: {text[:400]}"
     return None
 
