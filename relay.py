@@ -10,6 +10,7 @@ No time limit ever spans a delivery: a limit that ran out there would cancel the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -20,9 +21,10 @@ from failures import failure
 from running import Running
 
 KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
-# Chunks that a stream sends before it is paced: the role, the first words, and what came while those were sent.
-_UNPACED = 2
+# Events that come before the first with words in it; a stream is paced from those on. Chat begins with the role.
+_PREAMBLE = {"/v1/messages": 3, "/v1/responses": 5}
 _LONGEST_GAP = 0.5  # seconds between two chunks of one stream, however many streams there are
+_LOOK_EVERY, _LOOK_FOR = 0.05, 0.002  # seconds
 
 
 class Pace:
@@ -35,6 +37,8 @@ class Pace:
 
     def __init__(self, budget: float):
         self.budget, self.streams = budget, 0
+        self._unread: set[asyncio.Transport] = set()
+        self._next: asyncio.TimerHandle | None = None
 
     def wait(self, begun: float, now: float) -> float:
         """Seconds until a stream whose last delivery began at `begun` (time.monotonic) may begin the next."""
@@ -42,6 +46,39 @@ class Pace:
             return 0.0
         gap = min(_LONGEST_GAP, (self.streams - 1) / self.budget)
         return round((begun + gap) / (gap / 2)) * (gap / 2) - now
+
+    @contextlib.contextmanager
+    def seldom_read(self, transport: asyncio.Transport | None):
+        """Meanwhile read this connection in common moments only, often enough to notice its end soon.
+
+        Waking up for every token of every stream would cost more than all that is done with them.
+        """
+        if transport is None or transport.is_closing():
+            yield
+            return
+        self._unread.add(transport)
+        transport.pause_reading()
+        if self._next is None:
+            self._next = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        try:
+            yield
+        finally:
+            self._unread.discard(transport)
+            if not transport.is_closing():
+                transport.resume_reading()
+
+    def _look(self) -> None:
+        for transport in self._unread:
+            if not transport.is_closing():
+                transport.resume_reading()
+        self._next = asyncio.get_running_loop().call_later(_LOOK_FOR, self._look_away)
+
+    def _look_away(self) -> None:
+        for transport in self._unread:
+            if not transport.is_closing():
+                transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        self._next = loop.call_later(_LOOK_EVERY, self._look) if self._unread else None
 
 
 async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, idle: float | None, beat: float | None,
@@ -56,11 +93,14 @@ async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, i
     ended = asyncio.get_running_loop().create_future()
     response.content.on_eof(lambda: ended.done() or ended.set_result(None))
     wait = min((t for t in (beat, idle) if t), default=None)
-    silent, sent, begun = 0.0, 0, 0.0  # seconds, in whole waits; chunks; when the last was begun
+    unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
+    silent, begun = 0.0, 0.0  # seconds, in whole waits; when the last delivery was begun, 0 before the first
     try:
         while True:
-            if sent >= _UNPACED and not ended.done() and (left := pace.wait(begun, time.monotonic())) > 0:
-                await asyncio.wait({ended, job.failed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if unpaced < 0 and not ended.done() and (left := pace.wait(begun, time.monotonic())) > 0:
+                connection = response.connection  # none once the answer has ended
+                with pace.seldom_read(connection.transport if connection else None):
+                    await asyncio.wait({ended, job.failed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             try:
                 async with asyncio.timeout(wait):
                     data = await response.content.readany()
@@ -82,15 +122,17 @@ async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, i
                 if failed:
                     raise failure(failed, response.status)
                 job.streamed = job.produced = True
-                pace.streams += sent == 0  # one that still waits for its first token takes no share
-                sent, begun = sent + 1, time.monotonic()
+                pace.streams += not begun  # one that still waits for its first token takes no share
+                begun = time.monotonic()
+                if unpaced >= 0:
+                    unpaced -= chunk.count("\n\n")
                 yield chunk
             if job.error:
                 raise job.error
             if not data:
                 return
     finally:
-        pace.streams -= sent > 0
+        pace.streams -= begun > 0
 
 
 def _chunks(block: bytes, newest: streaming.Newest | None, last: bool, limit: int):

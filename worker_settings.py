@@ -58,7 +58,7 @@ WORKER_SETTINGS = (
             "to stop.", low=0),
     Setting("STREAM_CHUNK_KIB", "int", 512, "The largest chunk of a stream, in KiB; the platform takes 1 MB.",
             low=1, high=1000),
-    Setting("STREAM_POSTS_PER_SECOND", "float", 300.0, "Chunks a second that all streams of a worker share: many "
+    Setting("STREAM_POSTS_PER_SECOND", "float", 150.0, "Chunks a second that all streams of a worker share: many "
             "streams get larger chunks, a lone one is never held back; 0 means no limit.", low=0),
     Setting("SDK_FAST_START", "choice", "on", "Take and start jobs without the pauses of the runpod SDK's own loops; "
             "`off` leaves those as they are.", choices=("on", "off")),

@@ -15,6 +15,8 @@ import json
 import sys
 from collections import Counter
 
+import uvloop
+
 from local.platform_records import Limits
 from local.runpod_platform import Platform
 
@@ -104,4 +106,4 @@ class PlatformProcess:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1])))

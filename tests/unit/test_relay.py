@@ -1,5 +1,6 @@
 """How chunks are paced, and what of a block of events is sent."""
 
+import asyncio
 import json
 
 import pytest
@@ -115,3 +116,48 @@ def test_the_last_of_every_index_arrives_and_none_goes_back(steps, per_read):
                     seen[event["index"]] = len(event["text"])
     assert seen == {index: len(text) for index, text in texts.items()}
     assert text.endswith(DONE.decode())
+
+
+# --- reading in common moments ------------------------------------------------------------------------------------
+
+class Transport:
+    def __init__(self):
+        self.calls, self.closing, self.looked = [], False, asyncio.Event()
+
+    def pause_reading(self):
+        self.calls.append("pause")
+
+    def resume_reading(self):
+        self.calls.append("resume")
+        self.looked.set()
+
+    def is_closing(self):
+        return self.closing
+
+
+async def test_connections_are_read_together_and_freely_afterwards(monkeypatch):
+    monkeypatch.setattr(relay, "_LOOK_EVERY", 0.01)
+    pace, first, second = Pace(100), Transport(), Transport()
+    with pace.seldom_read(first), pace.seldom_read(second):
+        assert first.calls == second.calls == ["pause"]
+        for _ in range(2):
+            first.looked.clear()
+            await first.looked.wait()
+        assert first.calls[:4] == second.calls[:4] == ["pause", "resume", "pause", "resume"]
+    assert first.calls[-1] == second.calls[-1] == "resume"
+    seen = list(first.calls)
+    while pace._next is not None:  # noqa: ASYNC110 - the last look finds nobody left, and no other is planned
+        await asyncio.sleep(0.001)
+    assert first.calls == seen
+
+
+async def test_a_connection_that_ends_meanwhile_is_left_alone():
+    pace, transport = Pace(100), Transport()
+    with pace.seldom_read(transport):
+        transport.closing = True
+        pace._look()
+        pace._look_away()
+    assert transport.calls == ["pause"]
+    with pace.seldom_read(transport), pace.seldom_read(None):
+        assert transport.calls == ["pause"]
+    pace._next.cancel()
