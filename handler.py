@@ -31,6 +31,7 @@ _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "fl
 # grows threefold from 32 to 128 streams and by 5 % from 128 to 256, while the slowest first token doubles: more
 # than this only empties the queue that RunPod scales by.
 CONCURRENCY_BOUND = 128
+_NAMED_IN_A_PING = 180  # jobs with RunPod's ids of 36 characters and a suffix
 # Seconds that the engine gets to end in order, once no job is left (1 to 8 were seen).
 _ENGINE_STOP = 15.0
 
@@ -60,6 +61,9 @@ def visible_gpus() -> int | None:
 def concurrency(settings: config.Settings, engine: Engine) -> int:
     """Jobs to run at once: MAX_CONCURRENCY, else what the server says it can run, at most CONCURRENCY_BOUND."""
     if settings.max_concurrency:
+        if settings.max_concurrency > _NAMED_IN_A_PING:
+            utils.log(f"MAX_CONCURRENCY={settings.max_concurrency}: the runpod SDK's ping names every running job in "
+                      f"its address, which passes 8 KB at about {_NAMED_IN_A_PING} jobs and may be refused", "warn")
         return settings.max_concurrency
     capacity = engine.capacity()
     return max(1, min(capacity or CONCURRENCY_BOUND, CONCURRENCY_BOUND))

@@ -161,3 +161,46 @@ async def test_nothing_to_do_is_said_before_the_engine_starts(tmp_path):
     async with WorkerProcess(None, contract_environ(), cwd=tmp_path) as process:
         assert await process.ended() == 1
         assert "test_input.json" in process.output and "Uvicorn" not in process.output
+
+
+async def test_many_streams_share_the_deliveries_and_a_lone_one_has_them_all(platform):
+    environ = contract_environ(STREAM_POSTS_PER_SECOND="1", MAX_CONCURRENCY="8")
+    async with WorkerProcess(platform, environ) as worker:
+        await worker.connected()
+        job = {"messages": say({"tokens": 60, "tps": 60}), "stream": True}
+        lone = await (await platform.submit(job)).finished()
+        crowd = [await platform.submit(job) for _ in range(8)]
+        for one in [await handle.finished() for handle in crowd]:
+            assert one.status == "COMPLETED", one.error
+            events = "".join(one.output).split("\n\n")
+            assert events[-2:] == ["data: [DONE]", ""] and len(events) > 60
+        assert len(lone.chunks) > 10
+        assert sum(len(handle.chunks) for handle in crowd) < 8 * len(lone.chunks) / 2
+
+
+async def test_of_a_native_stream_only_the_newest_event_is_delivered(platform, worker):
+    platform.post_delay_ms = 50
+    job = await (await platform.submit({"text": "Hi#script " + json.dumps({"tokens": 80, "tps": 200}),
+                                        "stream": True})).finished()
+    assert job.status == "COMPLETED", job.error
+    events = [[json.loads(event[6:]) for event in chunk.split("\n\n") if event.startswith("data: {")]
+              for chunk in job.output]
+    assert all(len(chunk) <= 1 for chunk in events) and 2 < len(events) < 40
+    texts = [chunk[0]["text"] for chunk in events if chunk]
+    assert all(later.startswith(earlier) and later != earlier for earlier, later in zip(texts, texts[1:], strict=False))
+    assert events[-1][0]["meta_info"]["completion_tokens"] == 80 and job.output[-1].endswith("data: [DONE]\n\n")
+
+
+async def test_the_sdks_own_loops_serve_as_well(platform):
+    async with WorkerProcess(platform, contract_environ(SDK_FAST_START="off")) as worker:
+        await worker.connected()
+        jobs = [await platform.submit({"messages": say({"text": "Paris."}), "stream": bool(i % 2)}) for i in range(4)]
+        for job in jobs:
+            assert (await job.finished()).status == "COMPLETED"
+        worker.process.terminate()
+        assert await worker.ended() == 0
+
+
+async def test_more_jobs_than_a_ping_can_name_are_warned_of(platform):
+    async with WorkerProcess(platform, contract_environ(MAX_CONCURRENCY="300")) as worker:
+        assert "ping" in await worker.line("MAX_CONCURRENCY=300")
