@@ -156,7 +156,7 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict 
     async def handler(job):  # a function of its own: the SDK recognises neither bound methods nor callables
         async with contextlib.aclosing(worker.handle(job)) as outputs:
             async for output in outputs:
-                yield sdk_fast.Chunk(output) if isinstance(output, str) else output
+                yield sdk.Chunk(output) if isinstance(output, str) else output
                 if asyncio.current_task() in undelivered:
                     lost = utils.JobError("A part of the answer could not be delivered to the platform.",
                                           type="server_error", code=502)

@@ -30,6 +30,19 @@ LAST_POLL = 2.0
 STOP_KEPT = 60.0
 
 
+class Chunk(str):
+    """A piece of an answer that is cheap to show: for its DEBUG lines the SDK makes the repr of every chunk, three
+    times, and then does not print them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} characters>"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+
 def draining(scaler_class: type, *, drain_timeout: float, fail_all: Callable[[], None],
              on_end: Callable[[], Awaitable[None]]) -> type:
     """A subclass of the SDK's JobScaler with an orderly end.

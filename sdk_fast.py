@@ -15,19 +15,6 @@ from __future__ import annotations
 import asyncio
 
 
-class Chunk(str):
-    """A piece of an answer that is cheap to show: for its DEBUG lines the SDK makes the repr of every chunk, three
-    times, and then does not print them."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} characters>"
-
-    def __format__(self, spec: str) -> str:
-        return repr(self)
-
-
 def prompt(scaler_class: type) -> type:
     """A subclass of the SDK's JobScaler that takes a job as soon as there is room, and starts it as soon as it is
     taken."""

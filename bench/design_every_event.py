@@ -27,6 +27,13 @@ def session() -> aiohttp.ClientSession:
     return _sessions[0]
 
 
+def start(handler) -> None:
+    """Run the SDK's loop."""
+    limit = int(os.environ["BENCH_CONCURRENCY"])
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
+                             "return_aggregate_stream": True})
+
+
 async def handler(job):
     route, body = job["input"]["openai_route"], job["input"]["openai_input"]
     async with session().post(ENGINE + route, json=body) as response:
@@ -42,6 +49,4 @@ async def handler(job):
 
 
 if __name__ == "__main__":
-    limit = int(os.environ["BENCH_CONCURRENCY"])
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
-                             "return_aggregate_stream": True})
+    start(handler)

@@ -10,11 +10,8 @@ since a chunk is text. The runpod SDK is used as published.
 from __future__ import annotations
 
 import codecs
-import os
 
-import runpod
-
-from bench.design_every_event import ENGINE, session
+from bench.design_every_event import ENGINE, session, start
 
 
 async def handler(job):
@@ -30,6 +27,4 @@ async def handler(job):
 
 
 if __name__ == "__main__":
-    limit = int(os.environ["BENCH_CONCURRENCY"])
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _current: limit,
-                             "return_aggregate_stream": True})
+    start(handler)

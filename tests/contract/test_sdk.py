@@ -2,11 +2,14 @@
 
 import hashlib
 import inspect
+import json
 
 import pytest
 import runpod
 from runpod.serverless import worker
 from runpod.serverless.modules import rp_handler, rp_http, rp_job, rp_ping, rp_scale, worker_state
+
+import sdk
 
 RELIED_ON = {
     "JobScaler": (rp_scale.JobScaler, "b9b75d9270a3ae4f"),
@@ -47,3 +50,10 @@ def test_the_names_that_are_replaced_are_looked_up_when_they_are_used():
     assert "self.handle_job(session, job)" in inspect.getsource(rp_scale.JobScaler.run_jobs)
     assert "self.stop_job(job_id)" in inspect.getsource(rp_scale.JobScaler.monitor_stop_signals)
     assert "self.jobs_fetcher(session, jobs_needed)" in inspect.getsource(rp_scale.JobScaler.get_jobs)
+
+
+def test_a_chunk_is_text_whose_picture_is_short():
+    chunk = sdk.Chunk("data: é\n\n")
+    assert chunk == "data: é\n\n" and json.dumps({"output": chunk}, ensure_ascii=False) == '{"output": "data: é\\n\\n"}'
+    assert f"{({'output': chunk})}" == "{'output': <9 characters>}" and f"{chunk}" == "<9 characters>"
+    assert "".join([chunk, chunk]) == "data: é\n\ndata: é\n\n"

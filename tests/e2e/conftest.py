@@ -33,7 +33,8 @@ def real_environ(engine_python, model_path) -> dict[str, str]:
     return {**environments.engine_environ(os.environ), **environments.CPU_ENGINE_ARGS,
             "SGLANG_LAUNCH_COMMAND": f"{shlex.quote(str(engine_python))} -m sglang.launch_server",
             "SGLANG_PORT": str(free_port()), "MODEL_NAME": str(model_path), "SERVED_MODEL_NAME": corpus.SERVED_NAME,
-            "TOOL_CALL_PARSER": "qwen25", "API_KEY": API_KEY, "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
+            "TOOL_CALL_PARSER": "qwen25", "API_KEY": API_KEY, "HEAD_START": "on",
+            "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

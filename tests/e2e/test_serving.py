@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import openai
 import pytest
 
 import start_report
+from guard import descendants
 from local import corpus
+from processes import started_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -249,3 +252,15 @@ async def test_the_start_is_told_in_phases(worker):
     assert spans["worker imports"].meanwhile and spans["worker imports"].end < spans["scheduler imports"].end
     assert spans["warm-up"].start >= spans["server warm-up"].end
     assert "warm-up: prefill 0." in worker.output and ", chat 0." in worker.output
+
+
+async def test_the_schedulers_interpreter_imported_while_the_server_did(worker):
+    [server] = [pid for pid in descendants(worker.process.pid)
+                if b"headstart.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+                and b"guard.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    [scheduler] = [pid for pid in descendants(server)
+                   if b"sglang::scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    spans = {span.name: span for span in start_report.read(worker.lines)}
+    imports = spans["server imports"]
+    # Without a head start it begins when these imports have ended.
+    assert started_at(scheduler) - started_at(server) < (imports.end - imports.start) / 2
