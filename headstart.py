@@ -118,6 +118,9 @@ def wait_as_spare(number: int) -> None:
     """Import, wait for an order, become what it says. Does not return."""
     channel = socket.socket(fileno=number)
     held = reserve(number)
+    with contextlib.suppress(Exception):
+        # Finds the memory of the title behind that of the variables, which must be as they were at the start.
+        importlib.import_module("setproctitle").getproctitle()
     for name in PRELOADED:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
@@ -146,8 +149,9 @@ def wait_as_spare(number: int) -> None:
     for fd, target in zip(moved, wanted, strict=True):
         os.dup2(fd, target, inheritable=True)
         os.close(fd)
-    os.environ.clear()
-    os.environ.update(order["environ"])
+    for name in set(os.environ) - set(order["environ"]):
+        del os.environ[name]
+    os.environ.update({name: value for name, value in order["environ"].items() if os.environ.get(name) != value})
     for name, (soft, hard) in zip(LIMITS, order["limits"], strict=True):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(name, (soft, hard))
