@@ -28,11 +28,11 @@ def result(records: list[dict], options: argparse.Namespace) -> dict:
         for key, runs in groups.items()]
     found.sort(key=lambda one: (one["streams"], DESIGNS.index(one["design"]), one["post_ms"]))
     shown = {key: value for key, value in vars(options).items() if key not in _NOT_SHOWN}
-    return {"machine": machine(), "command": command(sys.argv[1:]), "options": shown, "medians": found,
+    return {"machine": machine(), "command": command("bench.serving", sys.argv[1:]), "options": shown, "medians": found,
             "runs": records}
 
 
-def command(arguments: list[str]) -> str:
+def command(module: str, arguments: list[str]) -> str:
     """The command line, without its folders and without secrets."""
     shown, skip = [], False
     for argument in arguments:
@@ -41,7 +41,7 @@ def command(arguments: list[str]) -> str:
             hidden = equals and any(word in name for word in _SECRET)
             shown.append(f"{name}=***" if hidden else argument)
         skip = argument in _FOLDERS
-    return shlex.join(["python", "-m", "bench.serving", *shown])
+    return shlex.join(["python", "-m", module, *shown])
 
 
 def write(found: dict, folder: Path) -> None:

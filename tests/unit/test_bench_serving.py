@@ -133,8 +133,8 @@ def test_failures_are_loud():
 
 
 def test_the_command_line_is_kept_without_secrets():
-    shown = serving_report.command(["--engine", "env", "--worker-env", "HF_TOKEN=hf_secret", "--out", "/tmp/x",
-                                    "--worker-env", "TP_SIZE=2"])
+    shown = serving_report.command("bench.serving", [
+        "--engine", "env", "--worker-env", "HF_TOKEN=hf_secret", "--out", "/tmp/x", "--worker-env", "TP_SIZE=2"])
     assert shown == "python -m bench.serving --engine env --worker-env 'HF_TOKEN=***' --worker-env TP_SIZE=2"
 
 

@@ -1,0 +1,80 @@
+"""The result of a cold-start benchmark: as data, as a Markdown table, and a picture of each start."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from bench.machine_facts import machine
+from bench.serving_report import command, rounded
+from waterfall import svg
+
+_SHOWN = ("server imports", "scheduler imports", "prefill graphs", "decode graphs", "server warm-up", "warm-up")
+
+
+def result(records: list[dict]) -> dict:
+    """The machine, the command line, and every start."""
+    return {"machine": machine(), "command": command("bench.cold_start", sys.argv[1:]), "starts": records}
+
+
+def write(found: dict, folder: Path) -> None:
+    """results.json, with one line a start, results.md, and the picture of each worker's first start of its kind."""
+    starts = rounded(found["starts"])
+    head = json.dumps({key: value for key, value in found.items() if key != "starts"}, indent=1)
+    rows = ",\n".join(json.dumps(one) for one in starts)
+    (folder / "results.json").write_text(f'{head[:-2]},\n "starts": [\n{rows}\n]}}\n')
+    (folder / "results.md").write_text(f"`{found['command']}`\n\n{markdown(found)}\n")
+    for one in starts:
+        if one["repeat"] == 0 and not one["alone"]:
+            name = f"{one['profile']}-{one['kernels'].replace(' ', '-')}"
+            spans = [tuple(phase.values()) for phase in one["phases"]]
+            title = f"Profile {one['profile']}, kernels {one['kernels']}"
+            (folder / f"{name}.svg").write_text(svg(spans, title) + "\n")
+
+
+def markdown(found: dict) -> str:
+    """A line for each kind of start, seconds and medians of the repeats, and what they say of each other."""
+    kinds: dict[tuple, list[dict]] = {}
+    for one in found["starts"]:
+        kinds.setdefault((one["profile"], one["kernels"], one["head_start"], one["alone"]), []).append(one)
+    lines = ["| start | profile | kernels | head start | to the first poll | the worker's own | "
+             + " | ".join(_SHOWN) + " |", "|---|---|---|---|---|---|" + "---|" * len(_SHOWN)]
+    for (profile, kernels, head_start, alone), starts in kinds.items():
+        phases = ["-" if alone else f"{_median(_lasted(one, name) for one in starts):.1f}" for name in _SHOWN]
+        own = "-" if alone else f"{_median(one['worker_s'] for one in starts):.2f}"
+        seconds = f"{_median(one['seconds'] for one in starts):.1f}"
+        lines.append(f"| {'server alone (to ready)' if alone else 'worker'} | {profile} | {kernels} | {head_start} | "
+                     f"{seconds} | {own} | " + " | ".join(phases) + " |")
+    return "\n".join([*lines, "", *_comparisons(kinds)]).rstrip()
+
+
+def _median(values) -> float:
+    return statistics.median(values)
+
+
+def _lasted(start: dict, name: str) -> float:
+    return sum(phase["end"] - phase["start"] for phase in start["phases"] if phase["name"] == name)
+
+
+def _comparisons(kinds: dict[tuple, list[dict]]) -> list[str]:
+    """Of each start with its counterpart in the same repeat."""
+    def pairs(one: tuple, other: tuple):
+        return [(a["seconds"], b["seconds"]) for a, b in zip(kinds.get(one, ()), kinds.get(other, ()), strict=False)]
+
+    lines = []
+    for profile, kernels, head_start, alone in kinds:
+        here = (profile, kernels, head_start, alone)
+        if kernels == "restored":
+            against = pairs((profile, "none", head_start, False), here)
+            lines.append(f"- {profile}: restored is {_median(a / b for a, b in against):.2f} times faster than none")
+        if profile != "default" and not alone and ("default", *here[1:]) in kinds:
+            against = pairs(("default", *here[1:]), here)
+            lines.append(f"- {profile}, kernels {kernels}: {_median(a / b for a, b in against):.2f} times faster than "
+                         "default")
+        if alone:
+            against = pairs(here, (*here[:3], False))
+            lines.append(f"- {profile}: the worker's first poll comes {_median(b - a for a, b in against):.2f} s after "
+                         "the time in which the server alone is ready")
+    return lines

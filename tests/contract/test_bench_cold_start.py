@@ -1,0 +1,50 @@
+"""A short cold-start benchmark: every start is made and told, and one that fails is loud. Nothing about times."""
+
+import json
+
+import pytest
+
+from bench import cold_start
+
+
+@pytest.mark.timeout(120)
+def test_every_start_is_measured(tmp_path, capsys):
+    status = cold_start.main(["--engine", "scripted", "--profiles", "default,fast", "--alone", "default", "--quiet",
+                              "--out", str(tmp_path / "out"), "--logs", str(tmp_path / "logs")])
+    text = capsys.readouterr().out
+    assert status == 0, text
+    starts = json.loads((tmp_path / "out" / "results.json").read_text())["starts"]
+    assert [(one["profile"], one["kernels"], one["alone"]) for one in starts] == [
+        ("default", "none", False), ("default", "restored", False), ("default", "in place", True),
+        ("default", "in place", False), ("fast", "none", False), ("fast", "restored", False)]
+    for one in starts:
+        if not one["alone"]:
+            names = [phase["name"] for phase in one["phases"]]
+            assert names[:2] == ["python", "configuration"] and names[-1] == "first poll"
+            assert min(phase["start"] for phase in one["phases"]) == 0.0
+            assert max(phase["end"] for phase in one["phases"]) == one["seconds"] > one["worker_s"]
+    assert "default: restored is " in text and "fast, kernels none: " in text and "the server alone is ready" in text
+    pictures = {path.stem for path in (tmp_path / "out").glob("*.svg")}
+    assert pictures == {"default-none", "default-restored", "default-in-place", "fast-none", "fast-restored"}
+
+
+@pytest.mark.timeout(60)
+def test_a_volume_outlives_the_container_and_a_home_does_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", "/models")
+    container = cold_start.Container(tmp_path)
+    first = container.environ(cold_start.Start("fast", cold_start.NONE, "auto"))
+    for variable in ("HOME", "COMPILE_CACHE_DIR"):
+        (tmp_path / first[variable] / "kernel").write_text("compiled")
+    second = container.environ(cold_start.Start("fast", cold_start.RESTORED, "auto"))
+    assert second == first and second["HF_HOME"] == "/models"
+    assert not list((tmp_path / second["HOME"]).iterdir())
+    assert (tmp_path / second["COMPILE_CACHE_DIR"] / "kernel").exists()
+    container.environ(cold_start.Start("fast", cold_start.NONE, "auto"))
+    assert not list((tmp_path / second["COMPILE_CACHE_DIR"]).iterdir())
+
+
+@pytest.mark.timeout(60)
+def test_a_start_that_fails_is_loud(tmp_path, capsys):
+    status = cold_start.main(["--engine", "scripted", "--profiles", "default", "--quiet",
+                              "--worker-env", 'SCRIPTED_ENGINE_SCRIPT={"die_at_start": "no memory"}'])
+    assert status == 1 and "worker did not ask for jobs" in capsys.readouterr().err
