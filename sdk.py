@@ -17,7 +17,7 @@ import contextlib
 import os
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import aiohttp
 
@@ -130,6 +130,7 @@ def draining(scaler_class: type, *, drain_timeout: float, fail_all: Callable[[],
     return Scaler
 
 
+_SLICE = 2**15  # characters
 _PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between the attempts of one POST
 
 
@@ -143,10 +144,13 @@ def persistent(rp_http) -> weakref.WeakSet[asyncio.Task]:
     undelivered: weakref.WeakSet[asyncio.Task] = weakref.WeakSet()
 
     async def transmit(client_session, url, job_data):
+        headers = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
+        if large := len(job_data) > _SLICE:
+            headers["Content-Length"] = str(sum(map(len, _encoded(job_data))))
         for pause in (*_PAUSES, None):
             try:
-                async with client_session.post(url, data=job_data, headers={
-                        "charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}) as response:
+                data = _in_turn(_encoded(job_data)) if large else job_data
+                async with client_session.post(url, data=data, headers=headers) as response:
                     await response.read()
                     response.raise_for_status()
                     return
@@ -160,3 +164,14 @@ def persistent(rp_http) -> weakref.WeakSet[asyncio.Task]:
 
     rp_http._transmit = transmit
     return undelivered
+
+
+def _encoded(text: str) -> Iterator[bytes]:
+    """A large body in pieces: as a whole, its bytes would lie in memory once more, or twice, beside the text."""
+    return (text[start:start + _SLICE].encode() for start in range(0, len(text), _SLICE))
+
+
+async def _in_turn(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)  # the loop writes what it was given before it is given more

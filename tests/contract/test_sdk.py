@@ -3,9 +3,13 @@
 import hashlib
 import inspect
 import json
+from types import SimpleNamespace
 
+import aiohttp
 import pytest
 import runpod
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from runpod.serverless import worker
 from runpod.serverless.modules import rp_handler, rp_http, rp_job, rp_ping, rp_scale, worker_state
 
@@ -57,3 +61,23 @@ def test_a_chunk_is_text_whose_picture_is_short():
     assert chunk == "data: é\n\n" and json.dumps({"output": chunk}, ensure_ascii=False) == '{"output": "data: é\\n\\n"}'
     assert f"{({'output': chunk})}" == "{'output': <9 characters>}" and f"{chunk}" == "<9 characters>"
     assert "".join([chunk, chunk]) == "data: é\n\ndata: é\n\n"
+
+
+@pytest.mark.parametrize("text", ["{}", "a", "é\n€😀" * 200_000, "a" * (2**15 + 1), "a" * 2**15])
+async def test_a_post_arrives_whole_whatever_its_size_also_when_it_is_repeated(text):
+    arrived = []
+
+    async def take(request):
+        arrived.append((await request.read(), request.headers.get("Content-Length"),
+                        request.headers.get("Transfer-Encoding"), request.headers["Content-Type"]))
+        return web.Response(status=502 if len(arrived) == 1 else 200)
+
+    app = web.Application(client_max_size=2**24)
+    app.router.add_post("/done", take)
+    module = SimpleNamespace()
+    undelivered = sdk.persistent(module)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        await module._transmit(session, server.make_url("/done"), text)
+    body = text.encode()
+    assert arrived == [(body, str(len(body)), None, "application/x-www-form-urlencoded")] * 2
+    assert not undelivered
