@@ -38,6 +38,8 @@ async def run(options: argparse.Namespace, logs: Path) -> list[dict]:
     async with Stack(wanted) as stack:
         bench = Bench(stack, options)
         await bench.warm(targets)
+        for one in serving_plan.warm_runs(options.loads, options.engine_warm_runs):
+            await bench.measure(one, options.tokens)
         with tqdm(plan, unit="run", disable=options.quiet) as bar:
             for one in bar:
                 bar.set_postfix_str(f"{one.load.name}, {one.target.name}")
@@ -87,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--tokens", type=int, default=128, help="of each answer (default: %(default)s)")
     p.add_argument("--prompt-tokens", type=int, default=32, help="of each prompt, about (default: %(default)s)")
     p.add_argument("--repeats", type=int, default=5, help="runs of which the median counts (default: %(default)s)")
+    p.add_argument("--engine-warm-runs", type=int, default=0, metavar="N",
+                   help="runs of the engine itself under each load that do not count: a GPU engine compiles for shapes "
+                        "of batches that it meets for the first time (default: %(default)s)")
     p.add_argument("--seed", type=int, default=1, help="of prompts, arrivals and order (default: %(default)s)")
     p.add_argument("--max-concurrency", type=int, metavar="N",
                    help="jobs that a worker takes at once (default: twice the most streams, 256 at least)")

@@ -71,6 +71,11 @@ def runs(wanted: list[Target], loads: list[Load], repeats: int, seed: int) -> li
     return plan
 
 
+def warm_runs(loads: list[Load], count: int) -> list[Run]:
+    """`count` runs of the engine itself under every load, with prompts that no counted run has."""
+    return [Run(Target(ENGINE), load, -1 - number) for number in range(count) for load in loads]
+
+
 def lanes(load: Load, repeat: int, *, seed: int, model: str, tokens: int, prompt_tokens: int) -> list[list[dict]]:
     """The clients' requests, [[{"at": seconds, "body": JSON}, …], …]: the same for every target of a repeat."""
     rng = random.Random(f"{seed} {load.name} {repeat}")

@@ -157,3 +157,13 @@ def test_options_that_do_not_fit_are_refused(arguments, wrong, monkeypatch):
 def test_growth_of_native_bytes():
     assert native_bytes.growth([(500, 1000), (1000, 2000), (4000, 8000)]) == pytest.approx(1)
     assert native_bytes.growth([(1, 1), (500, 1000), (4000, 64000)]) == pytest.approx(2)
+
+
+def test_warm_runs_are_of_the_engine_alone_with_prompts_of_their_own():
+    loads = [Load(1), Load(8)]
+    runs = serving_plan.warm_runs(loads, 2)
+    assert [(run.target, run.load) for run in runs] == [(Target("engine"), load) for load in loads] * 2
+    asked = {json.dumps(serving_plan.lanes(run.load, run.repeat, seed=1, model="m", tokens=5, prompt_tokens=8))
+             for run in [*runs, *serving_plan.runs([Target("engine")], loads, 3, seed=1)]}
+    assert len(asked) == 2 * 2 + 3 * 2
+    assert not serving_plan.warm_runs(loads, 0)
