@@ -3,9 +3,11 @@
     MODEL_NAME=… python -m bench.cold_start --profiles default,fast --alone default --out FOLDER
     python -m bench.cold_start --engine cpu
 
-For each profile one start with nothing compiled, then one with the archive of kernels that it left. With --alone also
-the server's own command without a worker, and the worker plainly (HEAD_START=off) beside it, both with the kernels of
-the start before in place. What is measured and how is in docs/cold-start.md. Exit status 1 when a start failed.
+For each profile one start with nothing compiled, and later one with the archive of kernels that it left. With --alone
+also the server's own command without a worker, and the worker plainly (HEAD_START=off) beside it, both with the kernels
+of the start before in place. With --streams each profile's steady speed is measured too, once it is up. What is
+measured and how is in docs/cold-start.md. --out is written anew after every start. Exit status 1 when a start failed or
+an answer was not complete.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +35,9 @@ from tqdm import tqdm
 import config
 import model_source
 import start_report
+from bench import serving, serving_report
 from bench.cold_start_report import markdown, result, write
-from bench.serving import numbers, pair
+from bench.serving_clients import ClientsFailed
 from bench.serving_plan import WORKER
 from bench.serving_stack import Failed, Stack, Wanted, worker_environ
 from cold_start import ColdStart
@@ -61,10 +65,11 @@ class Start(NamedTuple):
 
 
 def plan(profiles: list[str], head_start: str, alone: list[str]) -> list[Start]:
-    """alone: the profiles for which the server is also started without a worker."""
-    starts = []
+    """alone: the profiles for which the server is also started without a worker. Starts that are compared with each
+    other are neighbours: first those with nothing compiled."""
+    starts = [Start(profile, NONE, head_start) for profile in profiles]
     for profile in profiles:
-        starts += [Start(profile, NONE, head_start), Start(profile, RESTORED, head_start)]
+        starts.append(Start(profile, RESTORED, head_start))
         if profile in alone:
             starts += [Start(profile, IN_PLACE, "off", alone=True), Start(profile, IN_PLACE, "off")]
     return starts
@@ -93,10 +98,22 @@ class Container:
                 "START_PROFILE": start.profile, "HEAD_START": start.head_start}
 
 
-async def with_worker(wanted: Wanted) -> dict:
-    """Start the worker, wait until it asks for jobs, and stop it; the start's figures."""
-    async with Stack(wanted):
-        pass  # it begins with that wait, and its end is that of the worker, which keeps what was compiled
+def load_options(options: argparse.Namespace, environ: dict[str, str]) -> argparse.Namespace:
+    """What the serving benchmark would be told to measure the speed of a server that has just started."""
+    told = serving.parser().parse_args([
+        "--engine", options.engine, "--designs", "engine,worker", "--streams", ",".join(map(str, options.streams)),
+        "--post-ms", "30", "--tokens", str(options.tokens), "--repeats", str(options.load_repeats),
+        "--engine-warm-runs", "1", "--client-processes", str(options.client_processes), "--quiet"])
+    told.worker_env = list(environ.items())
+    if problem := serving.settle(told):
+        raise Failed(problem)
+    return told
+
+
+async def with_worker(wanted: Wanted, load: argparse.Namespace | None) -> dict:
+    """Start the worker, wait until it asks for jobs, put `load` on it, and stop it; the start's figures."""
+    async with Stack(wanted) as stack:  # it begins with that wait, and its end is that of the worker, which keeps
+        runs = await serving.measure(stack, load) if load else []  # what was compiled
     lines = (wanted.logs / f"{WORKER}.log").read_text(errors="replace").splitlines()
     spans = start_report.read(lines)
     began = min(span.start for span in spans if span.name != "container")
@@ -104,7 +121,8 @@ async def with_worker(wanted: Wanted) -> dict:
               if span.name != "container"]
     seconds = max(span.end for span in phases)
     ready = next(float(told[1]) for line in lines if (told := re.search(r"engine ready after (\d+\.\d) s", line)))
-    return {"seconds": seconds, "worker_s": seconds - ready, "phases": [span._asdict() for span in phases]}
+    return {"seconds": seconds, "worker_s": seconds - ready, "phases": [span._asdict() for span in phases],
+            "load": serving_report.medians(runs)}
 
 
 def without_worker(environ: dict[str, str], log: Path) -> dict:
@@ -121,7 +139,7 @@ def without_worker(environ: dict[str, str], log: Path) -> dict:
             if server.poll() is not None or time.monotonic() - began > settings.startup_timeout:
                 raise Failed("the server did not get ready:\n" + "\n".join(log.read_text().splitlines()[-30:]))
             time.sleep(_LOOK_EVERY)
-        return {"seconds": time.monotonic() - began, "phases": []}
+        return {"seconds": time.monotonic() - began, "phases": [], "load": []}
     finally:
         end(server)
 
@@ -147,9 +165,13 @@ def end(server: subprocess.Popen) -> None:
         server.wait()
 
 
-async def run(options: argparse.Namespace, scratch: Path) -> list[dict]:
-    """A record of each start: {"profile", "kernels", "head_start", "alone", "repeat", "seconds", "phases", …}."""
-    container, records = Container(scratch), []
+async def run(options: argparse.Namespace, scratch: Path, records: list[dict], told: Callable[[], None]) -> None:
+    """Append a record of each start, and call `told` after each.
+
+    {"profile", "kernels", "head_start", "alone", "repeat", "seconds", "phases", "load", …}; load: the medians of the
+    serving benchmark.
+    """
+    container = Container(scratch)
     starts = [(repeat, start) for repeat in range(options.repeats)
               for start in plan(options.profiles, options.head_start, options.alone)]
     with tqdm(starts, unit="start", disable=options.quiet) as bar:
@@ -157,12 +179,15 @@ async def run(options: argparse.Namespace, scratch: Path) -> list[dict]:
             bar.set_postfix_str(start.name)
             logs = (options.logs or scratch / "logs") / f"{number + 1}-{re.sub('[, ]+', '-', start.name)}"
             logs.mkdir(parents=True)
-            wanted = Wanted(options.engine, [WORKER], logs, environ=dict(options.worker_env) | container.environ(start))
+            environ = dict(options.worker_env) | container.environ(start)
+            # The steady speed of a profile is the same however its kernels came.
+            load = load_options(options, environ) if options.streams and start.kernels == NONE else None
+            wanted = Wanted(options.engine, [WORKER], logs, environ=environ)
             figures = await (asyncio.to_thread(without_worker, worker_environ(wanted), logs / "server.log")
-                             if start.alone else with_worker(wanted))
+                             if start.alone else with_worker(wanted, load))
             records.append(start._asdict() | {"repeat": repeat} | figures)
             bar.write(f"{start.name}: {figures['seconds']:.1f} s", file=sys.stderr)
-    return records
+            told()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -171,12 +196,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--engine", default="env", choices=("env", "cpu", "scripted"),
                    help="what the worker's variables ask for, SGLang on the CPU with the tiny model, or a scripted "
                         "engine (default: %(default)s)")
-    p.add_argument("--worker-env", type=pair, action="append", default=[], metavar="KEY=VALUE",
+    p.add_argument("--worker-env", type=serving.pair, action="append", default=[], metavar="KEY=VALUE",
                    help="a variable of the worker; any number of them")
-    p.add_argument("--profiles", type=numbers(str), default=list(PROFILES), help=f"default: {','.join(PROFILES)}")
+    p.add_argument("--profiles", type=serving.numbers(str), default=list(PROFILES),
+                   help=f"default: {','.join(PROFILES)}")
     p.add_argument("--head-start", choices=("auto", "on", "off"), default="auto", help="default: %(default)s")
-    p.add_argument("--alone", type=numbers(str), default=[], metavar="PROFILE,…",
+    p.add_argument("--alone", type=serving.numbers(str), default=[], metavar="PROFILE,…",
                    help="for these also the server without a worker, and the worker beside it")
+    p.add_argument("--streams", type=serving.numbers(int), default=[], metavar="N,…",
+                   help="measure the speed of each profile's first start with so many streams at once, of the server "
+                        "itself and through the worker at 30 ms a POST")
+    p.add_argument("--tokens", type=int, default=256, help="of each of their answers (default: %(default)s)")
+    p.add_argument("--load-repeats", type=int, default=3, metavar="N",
+                   help="runs of which the median counts (default: %(default)s)")
+    p.add_argument("--client-processes", type=int, default=1, metavar="N", help="default: %(default)s")
     p.add_argument("--repeats", type=int, default=1, help="of the whole row of starts (default: %(default)s)")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="for results.json, results.md and a picture each start")
     p.add_argument("--logs", type=Path, metavar="FOLDER", help="for the output of the workers")
@@ -189,18 +222,22 @@ def main(argv: list[str] | None = None) -> int:
     if unknown := {*options.profiles, *options.alone} - set(PROFILES):
         print(f"unknown profiles: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            records = asyncio.run(run(options, Path(scratch)))
-        except (Failed, config.ConfigError) as error:
-            print(error, file=sys.stderr)
-            return 1
-    found = result(records)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        write(found, options.out)
-    print(markdown(found))
-    return 0
+    records: list[dict] = []
+
+    def told() -> None:
+        if options.out:
+            write(result(records), options.out)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            asyncio.run(run(options, Path(scratch), records, told))
+        except (Failed, ClientsFailed, config.ConfigError) as error:
+            print(error, file=sys.stderr)
+            return 1
+    print(markdown(result(records)))
+    return 1 if any(one["failed"] for record in records for one in record["load"]) else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import statistics
 import sys
 from pathlib import Path
@@ -47,7 +48,17 @@ def markdown(found: dict) -> str:
         seconds = f"{_median(one['seconds'] for one in starts):.1f}"
         lines.append(f"| {'server alone (to ready)' if alone else 'worker'} | {profile} | {kernels} | {head_start} | "
                      f"{seconds} | {own} | " + " | ".join(phases) + " |")
-    return "\n".join([*lines, "", *_comparisons(kinds)]).rstrip()
+    return "\n".join([*lines, "", *_comparisons(kinds), *_speeds(found["starts"])]).rstrip()
+
+
+def _speeds(starts: list[dict]) -> list[str]:
+    """The steady speed of each start under load: the server itself, and through the worker."""
+    rows = [f"| {one['profile']} | {load['load']} | {load['design']} | {load['tok_s']:.0f} | "
+            f"{load['throughput_ratio']:.3f} | {load['ttft']['p50']:.0f} / {load['ttft']['p99']:.0f} | "
+            f"{load['tpot']['p50']:.2f} | {load.get('cpu_us_token', 0):.0f} | {load['failed']} |"
+            for one in starts for load in one["load"]]
+    return ["", "| profile | load | design | tok/s | of the server's | TTFT p50 / p99, ms | TPOT p50, ms | "
+            "CPU µs a token | failed |", "|---|---|---|---|---|---|---|---|---|", *rows] if rows else []
 
 
 def _median(values) -> float:
@@ -59,22 +70,23 @@ def _lasted(start: dict, name: str) -> float:
 
 
 def _comparisons(kinds: dict[tuple, list[dict]]) -> list[str]:
-    """Of each start with its counterpart in the same repeat."""
-    def pairs(one: tuple, other: tuple):
-        return [(a["seconds"], b["seconds"]) for a, b in zip(kinds.get(one, ()), kinds.get(other, ()), strict=False)]
+    """Of each start with its counterpart in the same repeat, if that was made."""
+    def compare(text: str, figure, one: tuple, other: tuple) -> list[str]:
+        found = [figure(a["seconds"], b["seconds"])
+                 for a, b in zip(kinds.get(one, ()), kinds.get(other, ()), strict=False)]
+        return [text.format(_median(found))] if found else []
 
     lines = []
     for profile, kernels, head_start, alone in kinds:
         here = (profile, kernels, head_start, alone)
         if kernels == "restored":
-            against = pairs((profile, "none", head_start, False), here)
-            lines.append(f"- {profile}: restored is {_median(a / b for a, b in against):.2f} times faster than none")
-        if profile != "default" and not alone and ("default", *here[1:]) in kinds:
-            against = pairs(("default", *here[1:]), here)
-            lines.append(f"- {profile}, kernels {kernels}: {_median(a / b for a, b in against):.2f} times faster than "
-                         "default")
+            lines += compare(f"- {profile}: restored is {{:.2f}} times faster than none", operator.truediv,
+                             (profile, "none", head_start, False), here)
+        if profile != "default" and not alone:
+            lines += compare(f"- {profile}, kernels {kernels}: {{:.2f}} times faster than default", operator.truediv,
+                             ("default", *here[1:]), here)
         if alone:
-            against = pairs(here, (*here[:3], False))
-            lines.append(f"- {profile}: the worker's first poll comes {_median(b - a for a, b in against):.2f} s after "
-                         "the time in which the server alone is ready")
+            lines += compare(f"- {profile}: the worker's first poll comes {{:.2f}} s after the time in which the "
+                             "server alone is ready", lambda server, worker: worker - server,
+                             here, (*here[:3], False))
     return lines

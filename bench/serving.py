@@ -28,27 +28,31 @@ from local import corpus
 
 
 async def run(options: argparse.Namespace, logs: Path) -> list[dict]:
+    """Start everything, and measure; see `measure`."""
+    wanted = Wanted(options.engine, options.designs, logs, options.engine_rate, options.max_concurrency,
+                    dict(options.worker_env))
+    print("starting the engine, the platform and the workers", file=sys.stderr, flush=True)
+    async with Stack(wanted) as stack:
+        return await measure(stack, options)
+
+
+async def measure(stack: Stack, options: argparse.Namespace) -> list[dict]:
     """Every run's record: {"design", "post_ms", "load", "streams", "repeat", and the figures}."""
     targets = serving_plan.targets(options.designs, options.post_ms)
     plan = serving_plan.runs(targets, options.loads, options.repeats, options.seed)
-    wanted = Wanted(options.engine, options.designs, logs, options.engine_rate, options.max_concurrency,
-                    dict(options.worker_env))
-    records = []
-    print("starting the engine, the platform and the workers", file=sys.stderr, flush=True)
-    async with Stack(wanted) as stack:
-        bench = Bench(stack, options)
-        await bench.warm(targets)
-        for one in serving_plan.warm_runs(options.loads, options.engine_warm_runs):
-            await bench.measure(one, options.tokens)
-        with tqdm(plan, unit="run", disable=options.quiet) as bar:
-            for one in bar:
-                bar.set_postfix_str(f"{one.load.name}, {one.target.name}")
-                figures, _ = await bench.measure(one, options.tokens)
-                records.append({"design": one.target.design, "post_ms": one.target.post_ms, "load": one.load.name,
-                                "streams": one.load.streams, "repeat": one.repeat, **figures})
-                if figures["failed"]:
-                    bar.write(f"{figures['failed']} of {figures['requests']} FAILED: {one.target.name}, "
-                              f"{one.load.name}: {figures['errors'][:2]}", file=sys.stderr)
+    bench, records = Bench(stack, options), []
+    await bench.warm(targets)
+    for one in serving_plan.warm_runs(options.loads, options.engine_warm_runs):
+        await bench.measure(one, options.tokens)
+    with tqdm(plan, unit="run", disable=options.quiet) as bar:
+        for one in bar:
+            bar.set_postfix_str(f"{one.load.name}, {one.target.name}")
+            figures, _ = await bench.measure(one, options.tokens)
+            records.append({"design": one.target.design, "post_ms": one.target.post_ms, "load": one.load.name,
+                            "streams": one.load.streams, "repeat": one.repeat, **figures})
+            if figures["failed"]:
+                bar.write(f"{figures['failed']} of {figures['requests']} FAILED: {one.target.name}, "
+                          f"{one.load.name}: {figures['errors'][:2]}", file=sys.stderr)
     return serving_metrics.compared(records)
 
 

@@ -20,16 +20,20 @@ _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 def result(records: list[dict], options: argparse.Namespace) -> dict:
     """Everything: the machine, the command line, every run, and the medians of the repeats."""
+    shown = {key: value for key, value in vars(options).items() if key not in _NOT_SHOWN}
+    return {"machine": machine(), "command": command("bench.serving", sys.argv[1:]), "options": shown,
+            "medians": medians(records), "runs": records}
+
+
+def medians(records: list[dict]) -> list[dict]:
+    """Of the repeats of each target under each load."""
     groups: dict[tuple, list[dict]] = {}
     for record in records:
         groups.setdefault(tuple(record[key] for key in _SAME), []).append(record)
     found = [dict(zip(_SAME, key, strict=True)) | serving_metrics.medians(
         [{k: v for k, v in run.items() if k not in (*_SAME, "repeat")} for run in runs])
         for key, runs in groups.items()]
-    found.sort(key=lambda one: (one["streams"], DESIGNS.index(one["design"]), one["post_ms"]))
-    shown = {key: value for key, value in vars(options).items() if key not in _NOT_SHOWN}
-    return {"machine": machine(), "command": command("bench.serving", sys.argv[1:]), "options": shown, "medians": found,
-            "runs": records}
+    return sorted(found, key=lambda one: (one["streams"], DESIGNS.index(one["design"]), one["post_ms"]))
 
 
 def command(module: str, arguments: list[str]) -> str:

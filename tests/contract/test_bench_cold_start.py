@@ -10,20 +10,24 @@ from bench import cold_start
 @pytest.mark.timeout(120)
 def test_every_start_is_measured(tmp_path, capsys):
     status = cold_start.main(["--engine", "scripted", "--profiles", "default,fast", "--alone", "default", "--quiet",
+                              "--streams", "2", "--tokens", "8", "--load-repeats", "1",
                               "--out", str(tmp_path / "out"), "--logs", str(tmp_path / "logs")])
     text = capsys.readouterr().out
     assert status == 0, text
     starts = json.loads((tmp_path / "out" / "results.json").read_text())["starts"]
     assert [(one["profile"], one["kernels"], one["alone"]) for one in starts] == [
-        ("default", "none", False), ("default", "restored", False), ("default", "in place", True),
-        ("default", "in place", False), ("fast", "none", False), ("fast", "restored", False)]
+        ("default", "none", False), ("fast", "none", False), ("default", "restored", False),
+        ("default", "in place", True), ("default", "in place", False), ("fast", "restored", False)]
     for one in starts:
+        assert [(load["design"], load["tokens"], load["failed"]) for load in one["load"]] == (
+            [("engine", 16, 0), ("worker", 16, 0)] if one["kernels"] == "none" else [])
         if not one["alone"]:
             names = [phase["name"] for phase in one["phases"]]
             assert names[:2] == ["python", "configuration"] and names[-1] == "first poll"
             assert min(phase["start"] for phase in one["phases"]) == 0.0
             assert max(phase["end"] for phase in one["phases"]) == one["seconds"] > one["worker_s"]
     assert "default: restored is " in text and "fast, kernels none: " in text and "the server alone is ready" in text
+    assert "| fast | 2 streams | worker | " in text
     pictures = {path.stem for path in (tmp_path / "out").glob("*.svg")}
     assert pictures == {"default-none", "default-restored", "default-in-place", "fast-none", "fast-restored"}
 
