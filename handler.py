@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -108,6 +109,18 @@ def local_job(args: argparse.Namespace) -> dict | None:
     return job
 
 
+def settle_memory() -> None:
+    """Take what is loaded by now out of the garbage collector's sight.
+
+    None of it ever becomes garbage, and a full collection that looks through it stops every stream for up to a tenth
+    of a second. Young objects are looked at in batches of 10,000 rather than 700, which costs less and keeps at most
+    a few megabytes longer.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
@@ -127,6 +140,7 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict 
     worker = Worker(settings, engine)
     if job is None:
         import runpod
+    settle_memory()
     cold.phase("worker imports", began, meanwhile=True)
     cold.ready(engine.wait_ready())
     worker.learn(settings)

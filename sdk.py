@@ -130,7 +130,7 @@ def draining(scaler_class: type, *, drain_timeout: float, fail_all: Callable[[],
     return Scaler
 
 
-_SLICE = 2**15  # characters
+_SLICE = 2**16  # characters
 _PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between the attempts of one POST
 
 
