@@ -17,8 +17,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from diagnosis import SCANNED
+
 PREFIX = "start report "
-SCANNED = 2000  # characters of a line that are looked at
 
 
 class Span(NamedTuple):

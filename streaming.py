@@ -59,10 +59,6 @@ class EventBuffer:
         self._scanned = len(rest)
         return block
 
-    def take_events(self) -> list[bytes]:
-        """The same, event by event."""
-        return split(self.take())
-
 
 def split(block: bytes) -> list[bytes]:
     """The events of a block that ends with the end of one."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import utils
 from failures import error_event, failure
-from streaming import EventBuffer, event_data, event_failure
+from streaming import EventBuffer, event_data, event_failure, split
 from utils import JobError
 
 
@@ -247,7 +247,7 @@ def testerror_event(path, name):
     text = error_event(error, path)
     buffer = EventBuffer()
     buffer.feed(text.encode())
-    (event,) = buffer.take_events()
+    (event,) = split(buffer.take())
     assert buffer.pending == 0
     assert event.startswith(b"event: error\n") is (name == "error")
     value = json.loads(event_data(event))

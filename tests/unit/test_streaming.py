@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streaming import EventBuffer, chunks, event_data, event_failure, failure_in
+from streaming import EventBuffer, chunks, event_data, event_failure, failure_in, split
 
 DETERMINED = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -16,10 +16,10 @@ def collect(*pieces, finish=False):
     events = []
     for piece in pieces:
         buffer.feed(piece)
-        events += buffer.take_events()
+        events += split(buffer.take())
     if finish:
         buffer.finish()
-        events += buffer.take_events()
+        events += split(buffer.take())
     return events
 
 
@@ -62,12 +62,12 @@ def test_no_byte_is_lost_or_made_up(pieces):
     assert collect(*pieces) == collect(stream)
     buffer = EventBuffer()
     buffer.feed(stream)
-    whole = buffer.take_events()
+    whole = split(buffer.take())
     assert b"".join(whole) == stream[:len(stream) - buffer.pending]
-    assert buffer.take_events() == []
+    assert split(buffer.take()) == []
     rest = stream[len(stream) - buffer.pending:]
     buffer.finish()
-    assert buffer.take_events() == ([rest.strip(b"\r\n") + b"\n\n"] if rest.strip(b"\r\n") else [])
+    assert split(buffer.take()) == ([rest.strip(b"\r\n") + b"\n\n"] if rest.strip(b"\r\n") else [])
     assert buffer.pending == 0
 
 
@@ -91,12 +91,12 @@ def test_known_streams(stream, events):
 def test_an_event_is_given_as_soon_as_it_is_whole():
     buffer = EventBuffer()
     buffer.feed(b"data: a\n\ndata: ")
-    assert buffer.take_events() == [b"data: a\n\n"]
+    assert split(buffer.take()) == [b"data: a\n\n"]
     assert buffer.pending == len(b"data: ")
     buffer.feed(b"b\n")
-    assert buffer.take_events() == []
+    assert split(buffer.take()) == []
     buffer.feed(b"\n")
-    assert buffer.take_events() == [b"data: b\n\n"]
+    assert split(buffer.take()) == [b"data: b\n\n"]
     assert buffer.pending == 0
 
 
