@@ -112,8 +112,8 @@ def load_options(options: argparse.Namespace, environ: dict[str, str]) -> argpar
 
 async def with_worker(wanted: Wanted, load: argparse.Namespace | None) -> dict:
     """Start the worker, wait until it asks for jobs, put `load` on it, and stop it; the start's figures."""
-    async with Stack(wanted) as stack:  # it begins with that wait, and its end is that of the worker, which keeps
-        runs = await serving.measure(stack, load) if load else []  # what was compiled
+    async with Stack(wanted) as stack:  # its end is that of the worker, which then keeps what was compiled
+        runs = await serving.measure(stack, load) if load else []
     lines = (wanted.logs / f"{WORKER}.log").read_text(errors="replace").splitlines()
     spans = start_report.read(lines)
     began = min(span.start for span in spans if span.name != "container")
@@ -221,6 +221,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if unknown := {*options.profiles, *options.alone} - set(PROFILES):
         print(f"unknown profiles: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    if extra := set(options.alone) - set(options.profiles):
+        print(f"--alone needs the kernels of the profile's own start: add {', '.join(sorted(extra))} to --profiles",
+              file=sys.stderr)
         return 2
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

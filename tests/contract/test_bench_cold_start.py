@@ -52,3 +52,25 @@ def test_a_start_that_fails_is_loud(tmp_path, capsys):
     status = cold_start.main(["--engine", "scripted", "--profiles", "default", "--quiet",
                               "--worker-env", 'SCRIPTED_ENGINE_SCRIPT={"die_at_start": "no memory"}'])
     assert status == 1 and "worker did not ask for jobs" in capsys.readouterr().err
+
+
+def test_a_start_that_fails_leaves_those_before_it(tmp_path, monkeypatch):
+    made = []
+
+    async def with_worker(_wanted, _load):
+        if made:
+            raise cold_start.Failed("no memory")
+        made.append(1)
+        return {"seconds": 2.0, "worker_s": 0.5, "phases": [{"name": "python", "start": 0.0, "end": 2.0,
+                                                             "meanwhile": False}], "load": []}
+    monkeypatch.setattr(cold_start, "with_worker", with_worker)
+    assert cold_start.main(["--engine", "scripted", "--quiet", "--out", str(tmp_path)]) == 1
+    starts = json.loads((tmp_path / "results.json").read_text())["starts"]
+    assert [(one["profile"], one["seconds"]) for one in starts] == [("default", 2.0)]
+    assert (tmp_path / "default-none.svg").exists() and "| worker | default | none |" in (
+        tmp_path / "results.md").read_text()
+
+
+def test_the_server_alone_needs_kernels_in_place(capsys):
+    assert cold_start.main(["--profiles", "default", "--alone", "fast"]) == 2
+    assert "add fast to --profiles" in capsys.readouterr().err

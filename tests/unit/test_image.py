@@ -108,7 +108,8 @@ def test_copied_files_exist_and_reach_the_builder(arguments):
 
 @pytest.mark.parametrize("path", [
     ".env", "local/.env", ".env.production", ".git/config", "tests/unit/test_image.py", "docs/deploying.md",
-    ".h200/site.tar", "test_input.json", "builder/__pycache__/x.pyc", "local/.ruff_cache/x", "models/model.safetensors",
+    ".scratch/site.tar", "test_input.json",
+    "builder/__pycache__/x.pyc", "local/.ruff_cache/x", "models/model.safetensors",
 ])
 def test_builder_never_sees(path):
     assert not in_context(path)
