@@ -126,16 +126,16 @@ async def with_worker(wanted: Wanted, load: argparse.Namespace | None) -> dict:
 
 
 def without_worker(environ: dict[str, str], log: Path) -> dict:
-    """Start the server by the command that the worker would use, until /health answers 200, and stop it."""
+    """Start the server by the command that the worker would use, until /ready answers 200, and stop it."""
     snapshot = json.loads((ROOT / "builder" / "flags.json").read_text(encoding="utf-8"))
     settings = model_source.locate(config.load(environ, snapshot, visible_gpus(), sys.executable), snapshot, environ)
     cold = ColdStart(settings, snapshot, time.monotonic())
     command, variables = cold.command(), cold.environ(config.engine_environ(settings, environ))
-    began, url = time.monotonic(), f"http://127.0.0.1:{settings.port}/health"
+    began, base = time.monotonic(), f"http://127.0.0.1:{settings.port}"
     with log.open("wb") as out:
         server = subprocess.Popen(command, env=variables, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
-        while not _healthy(url):
+        while not _ready(base):
             if server.poll() is not None or time.monotonic() - began > settings.startup_timeout:
                 raise Failed("the server did not get ready:\n" + "\n".join(log.read_text().splitlines()[-30:]))
             time.sleep(_LOOK_EVERY)
@@ -144,12 +144,16 @@ def without_worker(environ: dict[str, str], log: Path) -> dict:
         end(server)
 
 
-def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+def _ready(base: str) -> bool:
+    """As the worker finds it out: /health runs a generation, which takes a second and up to five during the start."""
+    for path in ("/ready", "/health"):
+        try:
+            with urllib.request.urlopen(base + path, timeout=5) as answer:
+                return answer.status == 200
+        except OSError as error:
+            if getattr(error, "code", None) != 404:  # servers before /ready answer that
+                return False
+    return False
 
 
 def end(server: subprocess.Popen) -> None:
