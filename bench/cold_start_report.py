@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.machine_facts import machine
-from bench.serving_report import command, rounded
+from bench.serving_report import command, rounded, table
 from waterfall import svg
 
 _SHOWN = ("server imports", "scheduler imports", "prefill graphs", "decode graphs", "server warm-up", "warm-up")
@@ -53,12 +53,12 @@ def markdown(found: dict) -> str:
 
 def _speeds(starts: list[dict]) -> list[str]:
     """The steady speed of each start under load: the server itself, and through the worker."""
-    rows = [f"| {one['profile']} | {load['load']} | {load['design']} | {load['tok_s']:.0f} | "
-            f"{load['throughput_ratio']:.3f} | {load['ttft']['p50']:.0f} / {load['ttft']['p99']:.0f} | "
-            f"{load['tpot']['p50']:.2f} | {load.get('cpu_us_token', 0):.0f} | {load['failed']} |"
-            for one in starts for load in one["load"]]
-    return ["", "| profile | load | design | tok/s | of the server's | TTFT p50 / p99, ms | TPOT p50, ms | "
-            "CPU µs a token | failed |", "|---|---|---|---|---|---|---|---|---|", *rows] if rows else []
+    lines = []
+    for one in starts:
+        for load in dict.fromkeys(run["load"] for run in one["load"]):
+            lines += ["", f"Profile {one['profile']}, {load}:", "",
+                      *table([run for run in one["load"] if run["load"] == load])]
+    return lines
 
 
 def _median(values) -> float:

@@ -102,19 +102,23 @@ def _shares(m: dict) -> str:
     return " / ".join([own, *(f"{m['shares'][name]:.0%}" for name in ("platform", "engine", "clients"))])
 
 
+def table(medians: list[dict]) -> list[str]:
+    """The lines of a table of them."""
+    lines = ["| design | POST ms | " + " | ".join(name for name, _ in _COLUMNS) + " |",
+             "|---|---|" + "---|" * len(_COLUMNS)]
+    for one in medians:
+        post = "-" if one["design"] == "engine" else f"{one['post_ms']:g}"
+        lines.append(f"| {one['design']} | {post} | " + " | ".join(show(one) for _, show in _COLUMNS) + " |")
+    return lines
+
+
 def markdown(found: dict) -> str:
     """A table for each load; ms and medians of the repeats."""
     lines = []
     for load in dict.fromkeys(one["load"] for one in found["medians"]):
         lines += [f"{load}, {found['options']['tokens']} tokens, {found['options']['engine']} engine; ms, "
                   f"medians of {found['options']['repeats']}", "",
-                  "| design | POST ms | " + " | ".join(name for name, _ in _COLUMNS) + " |",
-                  "|---|---|" + "---|" * len(_COLUMNS)]
-        for one in found["medians"]:
-            if one["load"] == load:
-                post = "-" if one["design"] == "engine" else f"{one['post_ms']:g}"
-                lines.append(f"| {one['design']} | {post} | " + " | ".join(show(one) for _, show in _COLUMNS) + " |")
-        lines.append("")
+                  *table([one for one in found["medians"] if one["load"] == load]), ""]
     if len({one["load"] for one in found["medians"]}) > 1:
         lines += [serving_saturation.table(found["medians"]), ""]
     notes = serving_saturation.remarks(found["medians"], found["options"]["client_processes"])

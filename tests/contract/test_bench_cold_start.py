@@ -27,7 +27,7 @@ def test_every_start_is_measured(tmp_path, capsys):
             assert min(phase["start"] for phase in one["phases"]) == 0.0
             assert max(phase["end"] for phase in one["phases"]) == one["seconds"] > one["worker_s"]
     assert "default: restored is " in text and "fast, kernels none: " in text and "the server alone is ready" in text
-    assert "| fast | 2 streams | worker | " in text
+    assert "| worker | 30 | " in text[text.index("Profile fast, 2 streams:"):]
     pictures = {path.stem for path in (tmp_path / "out").glob("*.svg")}
     assert pictures == {"default-none", "default-restored", "default-in-place", "fast-none", "fast-restored"}
 
@@ -52,6 +52,14 @@ def test_a_start_that_fails_is_loud(tmp_path, capsys):
     status = cold_start.main(["--engine", "scripted", "--profiles", "default", "--quiet",
                               "--worker-env", 'SCRIPTED_ENGINE_SCRIPT={"die_at_start": "no memory"}'])
     assert status == 1 and "worker did not ask for jobs" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)
+def test_an_answer_that_is_not_complete_is_loud(capsys):
+    status = cold_start.main(["--engine", "scripted", "--profiles", "default", "--quiet", "--streams", "1",
+                              "--tokens", "8", "--load-repeats", "1",
+                              "--worker-env", 'SCRIPTED_ENGINE_SCRIPT={"tps": 60, "error_at": 3}'])
+    assert status == 1 and "| **1** |" in capsys.readouterr().out
 
 
 def test_a_start_that_fails_leaves_those_before_it(tmp_path, monkeypatch):
