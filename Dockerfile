@@ -67,7 +67,12 @@ ENV TOKENIZER_PATH="${TOKENIZER_PATH}" TOKENIZER_REVISION="${TOKENIZER_REVISION}
 
 COPY LICENSE *.py ./
 COPY builder/ builder/
-COPY flags/ flags/
+COPY settings/ settings/
+COPY server/ server/
+COPY start/ start/
+COPY job/ job/
+COPY answer/ answer/
+COPY front/ front/
 COPY local/ local/
 
 # The worker checks settings against the flags of the SGLang that is in this very image. The committed

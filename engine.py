@@ -17,7 +17,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -26,14 +25,14 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from diagnosis import SCANNED, diagnose
-from model import ModelFacts
-from processes import lines, port_is_free, signal_name, survivors
-from start_report import Timeline
+from server import guard
+from server.diagnosis import SCANNED, diagnose
+from server.processes import lines, port_is_free, signal_name, survivors
+from start.start_report import Timeline
 from utils import emit
 
 TAIL_LINES = 200
-_GUARD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")
+_GUARD = guard.__file__
 _POLL_FIRST, _POLL_LAST, _POLL_GROWTH = 0.05, 0.5, 1.3  # seconds, seconds, factor
 
 class EngineError(Exception):
@@ -197,22 +196,6 @@ class Engine:
             return sum(state["effective_max_running_requests_per_dp"] for state in states) or None
         except (ValueError, KeyError, TypeError):
             return None
-
-    def facts(self) -> ModelFacts:
-        """What the server says of its model; whatever it does not say is unknown.
-
-        No route reports the vocabulary, but a bias on an id that no model has is refused, on embedding servers too,
-        with the range of ids that this model has (sglang: sampling/sampling_params.py, verify).
-        """
-        probe = {"text": "a", "sampling_params": {"logit_bias": {str(2**62): 0}}}
-        found = re.search(rb"keys in \[0, (\d+)\]", self.get("/generate", body=json.dumps(probe).encode())[1])
-        generates, context = True, None
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            generates = json.loads(self.get("/model_info")[1])["is_generation"] is not False
-        with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
-            context = json.loads(self.get("/v1/models")[1])["data"][0]["max_model_len"]
-        return ModelFacts(int(found[1]) + 1 if found else None, generates,
-                          context if isinstance(context, int) and context > 0 else None)
 
     def report(self, headline: str) -> str:
         """`headline`, how the server ended, its last lines, and what to do when the cause is known."""

@@ -21,11 +21,10 @@ import signal
 import sys
 import time
 
-import config
-import model_source
 import utils
-from cold_start import ColdStart
 from engine import Engine, EngineError
+from settings import config, gpus, model_source
+from start.cold_start import ColdStart
 
 _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "flags.json")
 # How many jobs one worker takes at once when the server would run more. On an H200 with an 8B model throughput
@@ -35,28 +34,6 @@ CONCURRENCY_BOUND = 128
 _NAMED_IN_A_PING = 180  # jobs with RunPod's ids of 36 characters and a suffix
 # Seconds that the engine gets to end in order, once no job is left (1 to 8 were seen).
 _ENGINE_STOP = 15.0
-
-
-def visible_gpus() -> int | None:
-    """Number of GPUs that the server will see, without CUDA or torch; None when there is no telling.
-
-    CUDA_VISIBLE_DEVICES, as CUDA reads it; else NVML; else RUNPOD_GPU_COUNT, which RunPod promises for Pods only.
-    """
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        devices = [d.strip() for d in listed.split(",")]
-        return next((i for i, d in enumerate(devices) if d in ("", "-1")), len(devices))
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            return pynvml.nvmlDeviceGetCount()
-        finally:
-            pynvml.nvmlShutdown()
-    except Exception:  # no library, or no driver: both are ordinary on a machine without a GPU
-        count = os.environ.get("RUNPOD_GPU_COUNT", "")
-        return int(count) if count.isdigit() else None
 
 
 def concurrency(settings: config.Settings, engine: Engine) -> int:
@@ -135,7 +112,7 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict 
         os.environ["RUNPOD_LOG_LEVEL"] = "INFO"
     # The SDK's ping process must not go on reporting a dead worker as alive.
     os.register_at_fork(after_in_child=_die_with_parent)
-    from worker import Worker  # not above: while this loads, the server is loading too
+    from job.worker import Worker  # not above: while this loads, the server is loading too
 
     worker = Worker(settings, engine)
     if job is None:
@@ -155,8 +132,7 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict 
     import uvloop
     from runpod.serverless.modules import rp_http, rp_scale
 
-    import sdk
-    import sdk_fast
+    from front.queue import sdk, sdk_fast
 
     undelivered = sdk.persistent(rp_http)
     scaler = sdk_fast.prompt(rp_scale.JobScaler) if settings.sdk_fast_start else rp_scale.JobScaler
@@ -199,7 +175,7 @@ def main() -> int:
     with open(_FLAGS, encoding="utf-8") as f:
         snapshot = json.load(f)
     try:
-        settings = model_source.locate(config.load(os.environ, snapshot, visible_gpus(), sys.executable), snapshot,
+        settings = model_source.locate(config.load(os.environ, snapshot, gpus.visible(), sys.executable), snapshot,
                                        os.environ)
     except config.ConfigError as error:
         print(error, file=sys.stderr)

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from guard import descendants
+from server.guard import descendants
 
 _LOOK_EVERY = 0.05  # seconds, while there is no engine
 

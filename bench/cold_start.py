@@ -32,17 +32,15 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-import config
-import model_source
-import start_report
 from bench import serving, serving_report
 from bench.cold_start_report import markdown, result, write
 from bench.serving_clients import ClientsFailed
 from bench.serving_plan import WORKER
 from bench.serving_stack import Failed, Stack, Wanted, worker_environ
-from cold_start import ColdStart
-from guard import descendants
-from handler import visible_gpus
+from server.guard import descendants
+from settings import config, gpus, model_source
+from start import start_report
+from start.cold_start import ColdStart
 from tests.support import ROOT
 
 PROFILES = ("default", "fast")
@@ -128,7 +126,7 @@ async def with_worker(wanted: Wanted, load: argparse.Namespace | None) -> dict:
 def without_worker(environ: dict[str, str], log: Path) -> dict:
     """Start the server by the command that the worker would use, until /ready answers 200, and stop it."""
     snapshot = json.loads((ROOT / "builder" / "flags.json").read_text(encoding="utf-8"))
-    settings = model_source.locate(config.load(environ, snapshot, visible_gpus(), sys.executable), snapshot, environ)
+    settings = model_source.locate(config.load(environ, snapshot, gpus.visible(), sys.executable), snapshot, environ)
     cold = ColdStart(settings, snapshot, time.monotonic())
     command, variables = cold.command(), cold.environ(config.engine_environ(settings, environ))
     began, base = time.monotonic(), f"http://127.0.0.1:{settings.port}"

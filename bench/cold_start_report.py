@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.machine_facts import machine
 from bench.serving_report import command, rounded, table
-from waterfall import svg
+from start.waterfall import svg
 
 _SHOWN = ("server imports", "scheduler imports", "prefill graphs", "decode graphs", "server warm-up", "warm-up")
 

@@ -25,13 +25,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import config
 from bench import fuzz_inputs
 from bench.chaos_checks import READERS, Corrupt
-from model import ModelFacts
+from job.model import ModelFacts
+from job.worker import Worker
+from settings import config
 from tests.support import ROOT, Scripted, say
 from tests.worker import contract_environ
-from worker import Worker
 
 AT_ONCE = 16
 _HANG = 60.0  # seconds; nothing in a run takes one

@@ -10,7 +10,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from routes import ROUTES
+from job.routes import ROUTES
 
 _FIELDS = (
     "openai_route", "openai_input", "route", "body", "method", "messages", "text", "input_ids", "input_embeds",

@@ -20,8 +20,8 @@ from pathlib import Path
 from bench.platform_process import PlatformProcess
 from bench.process_usage import cpu_seconds
 from bench.serving_plan import ENGINE, EVERY_EVENT, RAW_CHUNKS, WORKER, Target
-from guard import descendants
 from local import corpus, environments
+from server.guard import descendants
 from tests.support import ROOT, free_port
 from tests.worker import contract_environ
 

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.chaos_checks import READERS, Corrupt
-from guard import descendants
 from local.platform_records import Limits
 from local.runpod_platform import Platform
+from server.guard import descendants
 from tests.worker import WorkerProcess, contract_environ
 
 # What a count may move: this share of it, or so many, whichever is more. Descriptors and memory breathe with the

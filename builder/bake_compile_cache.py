@@ -20,12 +20,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import config
-import model_source
 import utils
-from cold_start import ColdStart
 from engine import Engine, EngineError
-from handler import visible_gpus
+from job.model import from_engine
+from settings import config, gpus, model_source
+from start.cold_start import ColdStart
 
 _FLAGS = Path(__file__).with_name("flags.json")
 _SAVE = 600.0  # seconds
@@ -35,7 +34,7 @@ def bake(folder: str, environ: Mapping[str, str]) -> list[str]:
     """Names of the archives that were written. Raises ConfigError or EngineError."""
     environ = {**environ, "COMPILE_CACHE": "auto", "COMPILE_CACHE_DIR": folder}
     snapshot = json.loads(_FLAGS.read_text(encoding="utf-8"))
-    settings = model_source.locate(config.load(environ, snapshot, visible_gpus(), sys.executable), snapshot, environ)
+    settings = model_source.locate(config.load(environ, snapshot, gpus.visible(), sys.executable), snapshot, environ)
     utils.hide(settings.secrets)
     os.makedirs(folder, exist_ok=True)
     before = _archives(folder)
@@ -47,7 +46,7 @@ def bake(folder: str, environ: Mapping[str, str]) -> list[str]:
         engine.start()
         cold.launched(engine)
         cold.ready(engine.wait_ready())
-        cold.warm(engine.facts())
+        cold.warm(from_engine(engine))
     finally:
         engine.stop(15)
         cold.close(_SAVE)

@@ -13,9 +13,9 @@ import json
 import sys
 from pathlib import Path
 
-from config import DEFAULT_MODEL, DEFAULTS
-from flags import NOT_READ, REFUSED, variable
-from worker_settings import WORKER_SETTINGS, Setting, bounds
+from settings.config import DEFAULT_MODEL, DEFAULTS
+from settings.flags import NOT_READ, REFUSED, variable
+from settings.worker_settings import WORKER_SETTINGS, Setting, bounds
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- config:begin -->", "<!-- config:end -->"

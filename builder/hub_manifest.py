@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import flags
-from worker_settings import WORKER_SETTINGS, Setting
+from settings import flags
+from settings.worker_settings import WORKER_SETTINGS, Setting
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / ".runpod" / "hub.json"

@@ -19,9 +19,9 @@ from urllib.request import Request, urlopen
 import pytest
 import pytest_asyncio
 
-from guard import descendants
 from local import corpus
 from local.runpod_platform import WORKER_KEY, Platform
+from server.guard import descendants
 from tests.support import free_port
 from tests.worker import WorkerProcess
 

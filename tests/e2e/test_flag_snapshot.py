@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import config
-import flags
 from builder.flag_snapshot import drift, dumps
+from settings import config, flags
 from tests.flag_samples import sample
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from pathlib import Path
 import openai
 import pytest
 
-import start_report
-from guard import descendants
 from local import corpus
-from processes import started_at
+from server.guard import descendants
+from server.processes import started_at
+from start import start_report
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

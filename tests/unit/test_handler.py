@@ -7,7 +7,8 @@ from tests.support import ROOT
 
 # A process of its own, since what is frozen stays so. The engine here ends the worker when it is waited for.
 CODE = """
-import gc, json, sys, types, config, handler
+import gc, json, sys, types, handler
+from settings import config
 
 def wait_ready():
     print(before, gc.get_freeze_count(), len(gc.get_objects()), gc.get_threshold()[0], gc.isenabled())

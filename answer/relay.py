@@ -1,0 +1,155 @@
+"""One event stream of the engine to chunks: what is read when, and what is sent when.
+
+Reading stops while a chunk is being delivered; what arrives meanwhile waits in the connection's buffer and becomes the
+next chunk. So the first event leaves at once, a slow delivery makes chunks larger instead of later, and a full buffer
+slows the engine down instead of growing.
+
+No time limit ever spans a delivery: a limit that ran out there would cancel the delivery instead of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+
+from answer import streaming
+from answer.failures import failure
+from answer.running import Running
+
+KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
+# Events that come before the first with words in it; a stream is paced from those on. Chat begins with the role.
+_PREAMBLE = {"/v1/messages": 3, "/v1/responses": 5}
+_LONGEST_GAP = 0.5  # seconds between two chunks of one stream, however many streams there are
+_LOOK_EVERY, _LOOK_FOR = 0.05, 0.002  # seconds
+
+
+class Pace:
+    """Chunks a second (`budget`; 0: no limit) that all streams share.
+
+    A delivery costs the worker as much as reading a dozen tokens, and all streams run on one core. With many of them
+    each waits a little between its chunks, which then hold more. A lone stream never waits. Waits end at common
+    moments: waking up once for many deliveries costs half of what it costs to wake up for each.
+    """
+
+    def __init__(self, budget: float):
+        self.budget, self.streams = budget, 0
+        self._unread: set[asyncio.Transport] = set()
+        self._next: asyncio.TimerHandle | None = None
+
+    def wait(self, begun: float, now: float) -> float:
+        """Seconds until a stream whose last delivery began at `begun` (time.monotonic) may begin the next."""
+        if not self.budget or self.streams < 2:
+            return 0.0
+        gap = min(_LONGEST_GAP, (self.streams - 1) / self.budget)
+        return round((begun + gap) / (gap / 2)) * (gap / 2) - now
+
+    @contextlib.contextmanager
+    def seldom_read(self, transport: asyncio.Transport | None):
+        """Meanwhile read this connection in common moments only, often enough to notice its end soon.
+
+        Waking up for every token of every stream would cost more than all that is done with them.
+        """
+        if transport is None or transport.is_closing():
+            yield
+            return
+        self._unread.add(transport)
+        transport.pause_reading()
+        if self._next is None:
+            self._next = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        try:
+            yield
+        finally:
+            self._unread.discard(transport)
+            if not transport.is_closing():
+                transport.resume_reading()
+
+    def _look(self) -> None:
+        for transport in self._unread:
+            if not transport.is_closing():
+                transport.resume_reading()
+        self._next = asyncio.get_running_loop().call_later(_LOOK_FOR, self._look_away)
+
+    def _look_away(self) -> None:
+        for transport in self._unread:
+            if not transport.is_closing():
+                transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        self._next = loop.call_later(_LOOK_EVERY, self._look) if self._unread else None
+
+
+async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, idle: float | None, beat: float | None,
+                chunk_bytes: int, heard: Callable[[], None]) -> AsyncIterator[str]:
+    """Yields texts of whole events, of at most `chunk_bytes`, and sets `job.streamed` and `job.produced`.
+
+    idle: seconds of silence that end the stream, beat: those after which a comment is sent; None for never. `heard` is
+    called for every sign of life. Raises TimeoutError after `idle`, JobError for an event that reports a failure.
+    """
+    buffer = streaming.EventBuffer()
+    newest = streaming.Newest() if job.request.cumulative else None
+    ended = asyncio.get_running_loop().create_future()
+    response.content.on_eof(lambda: ended.done() or ended.set_result(None))
+    wait = min((t for t in (beat, idle) if t), default=None)
+    unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
+    silent, begun = 0.0, 0.0  # seconds, in whole waits; when the last delivery was begun, 0 before the first
+    try:
+        while True:
+            if unpaced < 0 and not ended.done() and (left := pace.wait(begun, time.monotonic())) > 0:
+                connection = response.connection  # none once the answer has ended
+                with pace.seldom_read(connection.transport if connection else None):
+                    await asyncio.wait({ended, job.failed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                async with asyncio.timeout(wait):
+                    data = await response.content.readany()
+            except TimeoutError:
+                silent += wait
+                if idle and silent >= idle:
+                    raise
+                if beat and not buffer.pending:  # never inside an event
+                    job.streamed = True
+                    yield KEEPALIVE
+                continue
+            silent = 0.0
+            heard()
+            if data:
+                buffer.feed(data)
+            else:
+                buffer.finish()
+            for chunk, failed in _chunks(buffer.take(), newest, not data, chunk_bytes):
+                if failed:
+                    raise failure(failed, response.status)
+                job.streamed = job.produced = True
+                pace.streams += not begun  # one that still waits for its first token takes no share
+                begun = time.monotonic()
+                if unpaced >= 0:
+                    unpaced -= chunk.count("\n\n")
+                yield chunk
+            if job.error:
+                raise job.error
+            if not data:
+                return
+    finally:
+        pace.streams -= begun > 0
+
+
+def _chunks(block: bytes, newest: streaming.Newest | None, last: bool, limit: int):
+    """(text, None) for what can be sent now of a block of whole events; (None, object) in place of a failure."""
+    if newest is None and len(block) <= limit and not streaming.may_hold_failure(block):
+        if block:
+            yield block.decode("utf-8", "replace"), None
+        return
+    events, failed = streaming.split(block), None
+    for position, event in enumerate(events):
+        if failed := streaming.event_failure(event):
+            events = events[:position]
+            break
+    if newest is not None:
+        newest.add(events)
+        events = newest.take(last or failed is not None)
+    for text in streaming.chunks(events, limit):
+        yield text, None
+    if failed:
+        yield None, failed

@@ -1,0 +1,28 @@
+"""All that the engine's side knows of a job: one HTTP request. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rids` are the ids under
+    which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
+    is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
+    client of an OpenAI route, behind RunPod's gateway. `cumulative`: each event of the stream repeats the answer so
+    far."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    rids: tuple[str, ...] = ()
+    template_texts: tuple[str, ...] = ()
+    one_text: bool = True
+    openai: bool = False
+    cumulative: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.body) and self.body.get("stream") is True

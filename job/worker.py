@@ -1,0 +1,129 @@
+"""Jobs to the engine, whatever transport brings them.
+
+Everything that one job needs stands behind `Worker.handle`; nothing here knows the runpod SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import time
+import traceback
+
+import utils
+from answer.failures import error_event
+from answer.upstream import ConnectionBroke, Patience, Upstream
+from engine import Engine
+from job import hazards, limits, routes
+from job.model import ModelFacts, from_config, from_engine
+from job.quarantine import Quarantine
+from job.routes import Context
+from server.processes import port_is_free
+from server.supervisor import Supervisor
+from settings.config import Settings
+from utils import JobError
+
+# Seconds that running jobs get to deliver their failure after the engine was lost.
+_DELIVERY = 5.0
+
+
+class Worker:
+    """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop."""
+
+    def __init__(self, settings: Settings, engine: Engine):
+        self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
+        self.active = 0
+        self.quarantine = Quarantine()
+        self.stopped: JobError | None = None
+        self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
+                               settings.lora_enabled, settings.allowed_routes, settings.incremental)
+        self.supervisor = Supervisor(
+            engine, max_restarts=settings.max_restarts, window=settings.restart_window,
+            hang_timeout=settings.hang_timeout, last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
+        self.upstream = Upstream(
+            engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
+            patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
+                              settings.keepalive),
+            chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
+            available=lambda: self.supervisor.available(settings.wait_timeout),
+            fate=self._fate)
+
+    def learn(self, settings: Settings) -> None:
+        """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
+        told, config = from_engine(self.engine), from_config(settings.model, os.environ, settings.revision)
+        self.facts = dataclasses.replace(told, vocabulary=told.vocabulary or config.vocabulary, width=config.width)
+        if self.facts.vocabulary is None:
+            utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
+
+    async def _fate(self) -> str | None:
+        """What became of the engine, when a connection to it broke."""
+        # The connection breaks before the last process is gone: with much memory to give back, seconds before.
+        for attempt in range(200):
+            if self.engine.exited.is_set():
+                break
+            if attempt >= 10 and self.engine.ready.is_set() and not port_is_free(self.engine.port):
+                return None  # somebody still listens
+            await asyncio.sleep(0.05)
+        return f"The engine ended while this job was running: {self.engine.ending}."
+
+    def _give_up(self, reason: str) -> None:
+        """Let running jobs deliver their failure, then end the process with 1, so that RunPod replaces the worker.
+
+        Runs in the supervisor's thread: the SDK's own loop would only end after its long poll for jobs.
+        """
+        utils.log(reason, "error")
+        deadline = time.monotonic() + _DELIVERY
+        while self.active and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # the SDK posts a job's failure after its generator has ended
+        os._exit(1)
+
+    def fail_all(self) -> None:
+        """Make every running job fail, and every later one, because the worker has to stop."""
+        self.stopped = JobError("The worker was stopped before this job was done; send it again.",
+                                type="overloaded_error", code=503)
+        self.upstream.fail_all(self.stopped)
+
+    async def handle(self, job: dict):
+        """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
+        job_id = str(job.get("id") or "local")
+        self.active += 1
+        try:
+            async with contextlib.aclosing(self._answer(job, job_id)) as answer:
+                async for chunk in answer:
+                    yield chunk
+        except JobError as error:
+            utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", job_id)
+            yield {"error": error.to_json(job_id)}
+        except Exception as error:  # a fault of this worker: the trace is for its log, not for the client
+            utils.log("internal error\n" + traceback.format_exc(), "error", job_id)
+            failed = JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
+                              code=500)
+            yield {"error": failed.to_json(job_id)}
+        finally:
+            self.active -= 1
+
+    async def _answer(self, job: dict, job_id: str):
+        if self.stopped:
+            raise self.stopped
+        limits.check_input(job.get("input"), self.limits)
+        request = routes.plan(job.get("input"), self.context, job_id)
+        hazards.check(request.path, request.body, self.facts, self.limits)
+        self.quarantine.check(request.path, request.body)
+        budget = limits.ResultBudget(self.limits)
+        try:
+            async with contextlib.aclosing(self.upstream.run(request)) as answer:
+                async for chunk in answer:
+                    try:
+                        budget.spend(chunk)
+                    except JobError as error:
+                        if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
+                            yield error_event(error, request.path)
+                        raise
+                    yield chunk
+        except ConnectionBroke as error:
+            if error.engine_lost and request.body is not None:  # a read is the same for everybody, and harmless
+                self.quarantine.blame(request.path, request.body)
+            raise

@@ -1,0 +1,240 @@
+"""Where the model is: names of repositories in the server's arguments become folders wherever a whole copy is at hand.
+
+A folder rather than the name with HF_HUB_CACHE set, because SGLang looks a name up by its exact letters, asks the
+hub about it in a dozen places (the format of its weights, hf_quant_config.json, tags of its tokenizer) and takes
+the tokenizer at the model's revision; a folder it reads as it is. What is not whole here is left to the server,
+which downloads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from settings import flags, hub_cache
+from settings.config import Settings
+from settings.flags.values import Notice, boolean
+from settings.hub_cache import Needs
+
+MODEL, DRAFT, TOKENIZER = "--model-path", "--speculative-draft-model-path", "--tokenizer-path"
+ADAPTERS, CHECKSUM = "--lora-paths", "--model-checksum"
+# What else may name a repository, and is read by the server only.
+_OTHERS = ("--speculative-token-map", "--uno-lora-path")
+# Adapters and weights that a client names later may come from the hub.
+_LOADING_ROUTES = ("/load_lora_adapter", "/update_weights_from_disk")
+# SGLang's own choice of files (_prepare_weights in srt/model_loader/loader.py).
+_SAFETENSORS = ("*.safetensors",)
+_WEIGHTS = {"safetensors": _SAFETENSORS, "fastsafetensors": _SAFETENSORS, "instanttensor": _SAFETENSORS,
+            "runai_streamer": _SAFETENSORS, "sharded_state": _SAFETENSORS, "mistral": ("consolidated*.safetensors",),
+            "pt": ("*.pt",), "npcache": ("*.bin", "*.pt"), "dummy": (), "remote": (), "remote_instance": ()}
+
+
+class Source(NamedTuple):
+    """What the server is to load for one argument. path: None where it is left to the server."""
+
+    path: str | None
+    text: str                       # where it is, for the log
+    misses: tuple[str, ...] = ()    # places that have it, but not whole
+
+
+def locate(settings: Settings, snapshot: dict, environ: Mapping[str, str]) -> Settings:
+    """`settings` with folders in its server_args, `offline`, and notices of what was found where.
+
+    `snapshot` is that of the flags. Reads files; asks no network.
+    """
+    given = flags.Given(list(settings.server_args), snapshot)
+    if "--config" in given:
+        line = "the model is left to the server: SGLANG_CONFIG_FILE may name it, and its revision"
+        return _noted(settings, [("info", line)])
+    modelscope = boolean(environ.get("SGLANG_USE_MODELSCOPE", "")) is True
+    places = [] if modelscope else [*filter(None, [given.value("--download-dir")]), *hub_cache.caches(environ)]
+    tokenizer_revision = environ.get("TOKENIZER_REVISION", "").strip() or None
+    sources, replaced = _sources(given, places, tokenizer_revision)
+
+    notices: list[Notice] = [("warn", line) for line in dict.fromkeys(
+        line for source in sources.values() for line in source.misses)]
+    tokenizer = sources.get("tokenizer")
+    if tokenizer_revision and tokenizer and not tokenizer.path:
+        notices.append(("warn", "TOKENIZER_REVISION counts only for a tokenizer that is on this machine: SGLang "
+                                "downloads one at the model's revision"))
+    online = list(_reasons(sources, given, settings.allowed_routes))
+    chosen = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if environ.get(name, "").strip()), None)
+    if modelscope:
+        end = "SGLANG_USE_MODELSCOPE is set, so Hugging Face's caches are not looked at"
+    elif chosen:
+        end = f"{chosen}={environ[chosen]} stays as it was set"
+    elif online:
+        end = f"the server may ask the hub, for {', '.join(online)}"
+    else:
+        end = "the server starts without the hub"
+    level = "warn" if chosen and boolean(environ[chosen]) and any(not s.path for s in sources.values()) else "info"
+    notices.append((level, "; ".join([*(f"{what}: {source.text}" for what, source in sources.items()), end])))
+    argv = rewritten(settings.server_args, replaced, snapshot)
+    return _noted(dataclasses.replace(settings, server_args=argv, offline=not (modelscope or chosen or online)),
+                  notices)
+
+
+def _noted(settings: Settings, notices: list[Notice]) -> Settings:
+    return dataclasses.replace(settings, notices=(*settings.notices, *notices))
+
+
+def _sources(given: flags.Given, places: list[str], tokenizer_revision: str | None
+             ) -> tuple[dict[str, Source], dict[str, list[str]]]:
+    """({what is loaded: its source}, {flag: its new values})"""
+    sources: dict[str, Source] = {}
+    replaced: dict[str, list[str]] = {}
+    model, revision = given.value(MODEL) or "", given.value("--revision")
+    tokenizer = given.value(TOKENIZER) or model
+    one = tokenizer == model and tokenizer_revision in (None, revision)
+    load_format = given.value("--load-format") or "auto"
+
+    sources["model"] = _source(model, revision, places, _needs(
+        load_format, tokenizer=one and not given.on("--skip-tokenizer-init")))
+    if not one:
+        # A commit of the model's repository means nothing in another.
+        at = None if tokenizer != model and hub_cache.is_commit(revision) else revision
+        sources["tokenizer"] = _source(tokenizer, tokenizer_revision or at, places, Needs(None, (), tokenizer=True))
+    elif TOKENIZER in given and sources["model"].path:
+        replaced[TOKENIZER] = [sources["model"].path]
+    draft, draft_revision = given.value(DRAFT), given.value("--speculative-draft-model-revision")
+    if draft == model and draft_revision in (None, revision):
+        # SGLang compares the two (a draft inside the model's own weights), so they must stay the same.
+        if sources["model"].path:
+            replaced[DRAFT] = [sources["model"].path]
+    elif draft:
+        sources["draft model"] = _source(draft, draft_revision, places, _needs(
+            given.value("--speculative-draft-load-format") or load_format))
+    for flag, what in ((MODEL, "model"), (TOKENIZER, "tokenizer"), (DRAFT, "draft model")):
+        if what in sources and (path := sources[what].path):
+            replaced[flag] = [path]
+    if CHECKSUM in given and not given.value(CHECKSUM) and MODEL in replaced and replaced[MODEL] != [model]:
+        # Without a value it takes the model's name, whose hub page has the sums.
+        replaced[CHECKSUM] = [model]
+
+    values = []
+    for text in given.values(ADAPTERS):
+        name, path, put = _adapter(text)
+        source = sources[f"adapter {name}"] = _source(path, None, places, _needs(load_format, "adapter_config.json"))
+        values.append(put(source.path) if source.path and source.path != path else text)
+    if values:
+        replaced[ADAPTERS] = values
+    return sources, replaced
+
+
+def _needs(load_format: str, config: str = "config.json", tokenizer: bool = False) -> Needs:
+    return Needs(config, _WEIGHTS.get(load_format, Needs().weights), tokenizer)
+
+
+def _adapter(text: str) -> tuple[str, str, Callable[[str], str]]:
+    """(name, path, a function from a new path to the new text) of one element of --lora-paths."""
+    if text.strip().startswith("{"):
+        try:
+            adapter = json.loads(text)
+            return (str(adapter["lora_name"]), str(adapter["lora_path"]),
+                    lambda path: json.dumps({**adapter, "lora_path": path}))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return text, text, lambda path: text
+    name, equals, path = text.partition("=")
+    # Without a name the path is the name, by which clients choose the adapter.
+    return name, path if equals else name, lambda path: f"{name}={path}"
+
+
+def _source(name: str, revision: str | None, places: list[str], needs: Needs) -> Source:
+    if os.path.exists(name):
+        return Source(name, name)
+    if "://" in name:
+        return Source(None, f"{name}, read by the server")
+    if re.match(r"~|\.{0,2}/", name):
+        return Source(None, name, (f"{name} is no file or folder of this machine",))
+    repository, file = _gguf(name)
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
+        return Source(None, name)
+    misses = []
+    for found in hub_cache.snapshots(repository, revision, places):
+        reason, path = found.problem, None
+        if found.folder and file:
+            path, reason = _gguf_file(found.folder, file)
+        elif found.folder and (reason := hub_cache.problem(found.folder, needs)) is None:
+            path = str(found.folder)
+        if path:
+            return Source(path, f"{name}{f' at {revision}' if revision else ''}, whole in {path}", tuple(misses))
+        misses.append(f"{name} was found in {found.repository}, but {reason}")
+    return Source(None, f"{name}{f' at {revision}' if revision else ''}, from the hub" if places else name,
+                  tuple(misses))
+
+
+def _gguf(name: str) -> tuple[str, str]:
+    """(repository, the file's name or "-QUANTISATION.gguf", its end; "" for a whole snapshot).
+
+    As SGLang spells a .gguf of the hub (resolve_hf_gguf_reference in srt/utils/hf_transformers/common.py).
+    """
+    repository, colon, quantisation = name.rpartition(":")
+    if colon:
+        return repository, f"-{quantisation}.gguf"
+    parts = name.split("/")
+    return ("/".join(parts[:2]), "/".join(parts[2:])) if len(parts) > 2 and name.endswith(".gguf") else (name, "")
+
+
+def _gguf_file(folder: Path, name: str) -> tuple[str | None, str]:
+    files = [file for file in folder.rglob("*.gguf") if file.is_file() and file.stat().st_size]
+    fitting = [file for file in files if (path := file.relative_to(folder).as_posix()) == name
+               or (name.startswith("-") and path.endswith(name))]
+    return (str(fitting[0]), "") if len(fitting) == 1 else (None, f"it has {len(fitting)} files {name.lstrip('-')}")
+
+
+def _reasons(sources: dict[str, Source], given: flags.Given, routes: Sequence[str]) -> Iterator[str]:
+    """What the server may need the hub for, one by one."""
+    for what, source in sources.items():
+        if source.path is None:
+            yield f"the {what}"
+        elif os.path.isdir(source.path):
+            yield from (f"{other} (named in the {what}'s files)"
+                        for other in _elsewhere(source.path, given.on("--trust-remote-code")))
+    for flag in _OTHERS:
+        if (value := given.value(flag)) and not os.path.exists(value):
+            yield flag
+    if CHECKSUM in given and not os.path.exists(given.value(CHECKSUM) or ""):
+        yield CHECKSUM
+    if "qlora_adapter" in (given.value("--model-loader-extra-config") or ""):
+        yield "--model-loader-extra-config"
+    yield from (route for route in _LOADING_ROUTES if route in routes)
+
+
+def _elsewhere(folder: str, remote_code: bool) -> list[str]:
+    """Other repositories that the files of a model name: code ("owner/name--module.Class"), a vision tower."""
+    found = []
+    for file in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
+        values = hub_cache.read_json(Path(folder, file)) or {}
+        tower, code = values.get("mm_vision_tower"), values.get("auto_map")
+        if isinstance(tower, str) and not os.path.exists(os.path.join(folder, tower)):
+            found.append(tower)
+        if remote_code and isinstance(code, dict):
+            found += [match[1] for match in re.finditer(r'"([^"]+)--', json.dumps(code))]
+    return list(dict.fromkeys(found))
+
+
+def rewritten(argv: Sequence[str], replaced: Mapping[str, Sequence[str]], snapshot: dict) -> tuple[str, ...]:
+    """`argv` with new values for the flags of `replaced`, where the last of each stands; a flag not there comes last.
+
+    Pure. Everything else stays word for word.
+    """
+    groups: list[tuple[str | None, list[str]]] = []
+    position = 0
+    for item in flags.read(argv, snapshot):
+        joined = argv[position] != item.spelled
+        count = 1 + len(item.values) - joined
+        groups.append((item.flag, list(argv[position:position + count])))
+        position += count
+    last = {flag: number for number, (flag, _) in enumerate(groups)}
+    for flag, values in replaced.items():
+        words = [f"{flag}={values[0]}"] if values[0].startswith("-") else [flag, *values]
+        if flag in last:
+            groups[last[flag]] = (flag, words)
+        else:
+            groups.append((flag, words))
+    return tuple(word for _, words in groups for word in words)

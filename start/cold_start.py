@@ -1,0 +1,138 @@
+"""What happens between the worker's start and its first look for jobs, beside the server's own start.
+
+Everything here runs while the server imports, or once it is ready; nothing of it may delay or fail the start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import utils
+from engine import Engine
+from job.model import ModelFacts
+from server import headstart
+from server.processes import started_at
+from settings import flags
+from settings.config import Settings
+from start import start_report, warmup
+from start.kernels import compile_cache, compile_key
+from start.kernels.compile_cache import CompileCache
+from start.start_report import Span
+
+_HEADSTART = headstart.__file__
+_CORES_FOR_HEAD_START = 4  # with fewer the imports only take turns
+# A container's process 1 that is older than this before the worker is no part of the worker's start.
+_LONGEST_BOOT = 600.0
+
+
+class ColdStart:
+    """The start of one worker; its methods are called in the order in which they stand here.
+
+    began: time.monotonic at which the worker's own code began.
+    """
+
+    def __init__(self, settings: Settings, snapshot: dict, began: float):
+        self.settings, self.wanted = settings, settings.start
+        self._spans: list[Span] = []  # in time.monotonic
+        self._cache: CompileCache | None = None
+        self._reported = self._ready = False
+        self._engine: Engine | None = None
+        self._snapshot = snapshot
+        process, container = started_at(os.getpid()), started_at(1)
+        if process is not None and process <= began:
+            if container is not None and os.getpid() != 1 and 0 <= process - container <= _LONGEST_BOOT:
+                self._spans.append(Span("container", container, process))
+            self._spans.append(Span("python", process, began))
+        self.phase("configuration", began)
+
+    def phase(self, name: str, began: float, meanwhile: bool = False) -> None:
+        """Something of the worker's own that began at `began` and ends now."""
+        self._spans.append(Span(name, began, time.monotonic(), meanwhile))
+
+    def command(self) -> list[str]:
+        """The server's command line, with a head start for its children where that helps (see headstart.py)."""
+        settings, cores = self.settings, len(os.sched_getaffinity(0))
+        python, *rest = settings.launch_command
+        plain = [*settings.launch_command, *settings.server_args]
+        off = self.wanted.head_start == "off" or self.wanted.head_start == "auto" and cores < _CORES_FOR_HEAD_START
+        if off or rest != ["-m", "sglang.launch_server"] or not os.path.basename(python).startswith("python"):
+            return plain
+        given = flags.Given(list(settings.server_args), self._snapshot)
+        schedulers = max(1, _whole(given.value("--tp-size"))) * max(1, _whole(given.value("--pp-size")))
+        spares = min(schedulers + 1, max(1, cores - 1))  # one for the detokenizer, which is started last
+        return [python, _HEADSTART, str(spares), rest[1], *settings.server_args]
+
+    def environ(self, environ: dict[str, str]) -> dict[str, str]:
+        """The server's environment with its compile caches in one place, if they are kept."""
+        folder = compile_cache.place(self.wanted.compile_cache_dir) if self.wanted.compile_cache_bytes else None
+        if not self.wanted.compile_cache_bytes or not (folder or os.path.isdir(compile_cache.BAKED)):
+            return environ  # the libraries' own places, where an image may have something too
+        root = compile_key.default_root()
+        environ = {**environ, **compile_key.variables(root, environ)}
+        self._cache = CompileCache(root, folder, self.wanted.compile_cache_bytes, lambda: self._facts(root, environ))
+        return environ
+
+    def _facts(self, root: str, environ: dict[str, str]) -> dict:
+        gpus, driver = compile_key.gpu_facts()
+        return {"root": root, "gpus": gpus, "driver": driver,
+                "model": self.settings.model, "revision": self.settings.revision,
+                "engine": compile_key.engine_facts(self.settings.launch_command, environ),
+                "flags": compile_key.flag_facts(self.settings.server_args, self._snapshot)}
+
+    def launched(self, engine: Engine) -> None:
+        """The server was started."""
+        self._engine = engine
+        if self._cache:
+            self._cache.begin()
+
+    def ready(self, after: float) -> None:
+        """The server is ready, `after` seconds since its start."""
+        self._ready = True
+        own = self._spans + self._restored()
+        utils.log(start_report.sentence(after, self._engine.timeline.spans, own))
+
+    def warm(self, facts: ModelFacts) -> None:
+        """Run the warm-up, if there is one, and keep what was compiled."""
+        if self.wanted.warmup_timeout:
+            began = time.monotonic()
+            warmup.run(self.settings, self._engine, facts)
+            self.phase("warm-up", began)
+        if self._cache:
+            self._cache.keep()
+
+    def first_poll(self) -> None:
+        """Jobs are asked for; only the first call counts."""
+        if self._reported:
+            return
+        self._reported = True
+        zero = self._engine.started_at
+        server = [span._replace(start=span.start + zero, end=span.end + zero) for span in self._engine.timeline.spans]
+        last = max([zero, *(span.end for span in [*server, *self._spans])])
+        spans = [*self._spans, *self._restored(), *server, Span("first poll", last, max(last, time.monotonic()))]
+        utils.log(start_report.structured(spans))
+        if self.wanted.svg:
+            try:
+                from start.waterfall import svg
+
+                with open(self.wanted.svg, "w", encoding="utf-8") as f:
+                    f.write(svg(spans) + "\n")
+            except OSError as error:
+                utils.log(f"START_REPORT_SVG: {error}", "warn")
+
+    def _restored(self) -> list[Span]:
+        return [Span("compile cache", *self._cache.span, True)] if self._cache and self._cache.span else []
+
+    def failed(self) -> None:
+        """The server could not be started, or was lost for good."""
+        if self._cache and not self._ready:
+            self._cache.doubt()
+
+    def close(self, patience: float = 10.0) -> None:
+        """The worker ends, and its server has ended; a last save may take `patience` seconds."""
+        if self._cache and self._ready:
+            self._cache.close(patience)
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 1

@@ -1,0 +1,163 @@
+"""How chunks are paced, and what of a block of events is sent."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from answer import relay
+from answer.relay import Pace
+from answer.streaming import Newest
+
+DETERMINED = settings(max_examples=200, deadline=None, derandomize=True)
+
+
+# --- pacing -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("streams, budget", [(0, 300), (1, 300), (1, 0.001), (200, 0)])
+def test_a_lone_stream_and_one_without_a_budget_never_wait(streams, budget):
+    pace = Pace(budget)
+    pace.streams = streams
+    assert pace.wait(100.0, 100.0) == 0
+
+
+@DETERMINED
+@given(st.integers(2, 2000), st.floats(1, 10_000), st.floats(0, 1e6), st.floats(0, 10))
+def test_many_streams_share_the_budget(streams, budget, begun, passed):
+    pace = Pace(budget)
+    pace.streams = streams
+    gap = min(relay._LONGEST_GAP, (streams - 1) / budget)
+    until = pace.wait(begun, begun + passed) + passed
+    assert 0.74 * gap <= until + 1e-6 and until <= 1.26 * gap + 1e-6
+
+
+def test_streams_wait_for_common_moments():
+    pace = Pace(100)
+    pace.streams = 41  # 0.4 s each, on a grid of 0.2 s
+    assert {round(begun + pace.wait(begun, begun), 9) for begun in (7.01, 7.03, 7.05, 7.09)} == {7.4}
+
+
+# --- chunks -------------------------------------------------------------------------------------------------------
+
+def cumulative(text, index=None, finish=None):
+    body = {"text": text, "output_ids": list(range(len(text))), "meta_info": {"finish_reason": finish}}
+    if index is not None:
+        body["index"] = index
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def sent(block, newest=None, last=False, limit=10**6):
+    return list(relay._chunks(block, newest, last, limit))
+
+
+def test_a_block_goes_as_it_is():
+    assert sent("data: é\n\ndata: b\n\n".encode()) == [("data: é\n\ndata: b\n\n", None)]
+    assert sent(b"") == []
+    assert sent(b"data: aa\n\ndata: bb\n\n", limit=12) == [("data: aa\n\n", None), ("data: bb\n\n", None)]
+
+
+def test_what_follows_a_failure_is_not_sent():
+    failing = b'data: {"error": {"message": "no"}}\n\n'
+    assert sent(b"data: a\n\n" + failing + DONE) == [("data: a\n\n", None), (None, {"error": {"message": "no"}})]
+    held = Newest()
+    assert sent(cumulative("a") + cumulative("ab") + failing, held) == [
+        (cumulative("ab").decode(), None), (None, {"error": {"message": "no"}})]
+
+
+def test_only_the_newest_of_each_index_is_sent():
+    newest = Newest()
+    block = b"".join([cumulative("a", 0), cumulative("x", 1), cumulative("ab", 0), cumulative("abc", 0)])
+    assert sent(block, newest) == [((cumulative("x", 1) + cumulative("abc", 0)).decode(), None)]
+    assert sent(cumulative("xy", 1) + DONE, newest, last=True) == [((cumulative("xy", 1) + DONE).decode(), None)]
+
+
+def test_text_that_looks_like_an_index_is_none():
+    sneaky = cumulative('","index":1}')
+    assert sent(sneaky + cumulative("b"), Newest()) == [(cumulative("b").decode(), None)]
+
+
+@pytest.mark.parametrize("per_read", [1, 3, 7])
+def test_what_is_sent_grows_with_the_answer_and_not_with_its_square(per_read):
+    sizes = {}
+    for tokens in (1000, 2000, 4000):
+        newest, total = Newest(), 0
+        for n in range(per_read, tokens + 1, per_read):
+            last = n + per_read > tokens
+            block = cumulative("x" * n, finish="stop" if last else None) + (DONE if last else b"")
+            texts = sent(block, newest, last)
+            total += sum(len(text) for text, _ in texts)
+            assert not last or texts[-1][0].endswith(block.decode())
+        assert total <= (Newest.SHARE + 1) * len(cumulative("x" * tokens)) + 100
+        sizes[tokens] = total
+    assert sizes[4000] <= 2.3 * sizes[2000] <= 2.3 * 2.3 * sizes[1000]
+
+
+@DETERMINED
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), max_size=40), st.integers(1, 7))
+def test_the_last_of_every_index_arrives_and_none_goes_back(steps, per_read):
+    newest, texts, events, seen = Newest(), {}, [], {}
+    for index, more in steps:
+        texts[index] = texts.get(index, "") + "x" * more
+        events.append(cumulative(texts[index], index))
+    events.append(DONE)
+    for start in range(0, len(events), per_read):
+        last = start + per_read >= len(events)
+        for text, failed in sent(b"".join(events[start:start + per_read]), newest, last):
+            assert failed is None
+            for line in text.split("\n\n")[:-1]:
+                if line != "data: [DONE]":
+                    event = json.loads(line[6:])
+                    assert len(event["text"]) > seen.get(event["index"], 0)
+                    seen[event["index"]] = len(event["text"])
+    assert seen == {index: len(text) for index, text in texts.items()}
+    assert text.endswith(DONE.decode())
+
+
+# --- reading in common moments ------------------------------------------------------------------------------------
+
+class Transport:
+    def __init__(self):
+        self.calls, self.closing, self.looked = [], False, asyncio.Event()
+
+    def pause_reading(self):
+        self.calls.append("pause")
+
+    def resume_reading(self):
+        self.calls.append("resume")
+        self.looked.set()
+
+    def is_closing(self):
+        return self.closing
+
+
+async def test_connections_are_read_together_and_freely_afterwards(monkeypatch):
+    monkeypatch.setattr(relay, "_LOOK_EVERY", 0.01)
+    pace, first, second = Pace(100), Transport(), Transport()
+    with pace.seldom_read(first), pace.seldom_read(second):
+        assert first.calls == second.calls == ["pause"]
+        for _ in range(2):
+            first.looked.clear()
+            await first.looked.wait()
+        assert first.calls[:4] == second.calls[:4] == ["pause", "resume", "pause", "resume"]
+    assert first.calls[-1] == second.calls[-1] == "resume"
+    seen = list(first.calls)
+    while pace._next is not None:  # noqa: ASYNC110 - the last look finds nobody left, and no other is planned
+        await asyncio.sleep(0.001)
+    assert first.calls == seen
+
+
+async def test_a_connection_that_ends_meanwhile_is_left_alone():
+    pace, transport = Pace(100), Transport()
+    with pace.seldom_read(transport):
+        transport.closing = True
+        pace._look()
+        pace._look_away()
+    assert transport.calls == ["pause"]
+    with pace.seldom_read(transport), pace.seldom_read(None):
+        assert transport.calls == ["pause"]
+    pace._next.cancel()

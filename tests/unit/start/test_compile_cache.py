@@ -1,0 +1,402 @@
+"""Compile caches: the key, the variables, archives whole and broken, eviction, and savers that meet."""
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from start.kernels import cache_archive, compile_cache, compile_key
+from start.kernels.cache_archive import Unusable, changed, evict, listing, restore, save
+from start.kernels.compile_cache import CompileCache
+
+SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder" / "flags.json").read_text(encoding="utf-8"))
+FACTS = {"gpus": ["NVIDIA H200 9.0"], "driver": "580.1", "model": "a/b", "revision": None, "flags": {}}
+BASE = compile_key.base_key(FACTS)
+
+
+def write(root, **files):
+    for name, text in files.items():
+        path = Path(root) / name.replace("__", "/").replace("DOT", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path / "root", triton__kDOTcubin="kernel", flashinfer__opDOTso="library" * 100)
+    return str(tmp_path / "root")
+
+
+@pytest.fixture
+def archive(tmp_path, root):
+    path = str(tmp_path / "volume" / compile_key.archive_name(FACTS))
+    save(root, path, FACTS, BASE, 10**9)
+    return path
+
+
+def emptied(root):
+    subprocess.run(["rm", "-rf", root], check=True)
+    return root
+
+
+# ------------------------------------------------------------------ variables and keys
+def test_every_cache_gets_a_folder_of_its_own_below_the_root():
+    added = compile_key.variables("/root", {})
+    folders = [folder for name, folder in added.items() if name != "FLASHINFER_CUBIN_DIR"]
+    assert len(set(folders)) == len(folders) == len(compile_key.FOLDERS)
+    assert added["TRITON_CACHE_DIR"] == "/root/triton" and added["TVM_FFI_CACHE_DIR"] == "/root/tvm-ffi"
+
+
+def test_a_place_that_the_user_chose_stays():
+    added = compile_key.variables("/root", {"TVM_FFI_CACHE_DIR": "/mine", "TRITON_HOME": "/mine"})
+    assert not {"TVM_FFI_CACHE_DIR", "TRITON_CACHE_DIR"} & set(added) and "CUDA_CACHE_PATH" in added
+    # SGLang itself moves these below its own folder.
+    added = compile_key.variables("/root", {"SGLANG_CACHE_DIR": "/mine"})
+    assert not {"SGLANG_CACHE_DIR", "TRITON_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"} & set(added)
+
+
+def test_every_keyed_flag_exists_in_some_sglang():
+    # Others may be older or newer names; most must be today's, or the list has rotted.
+    missing = [flag for flag in compile_key.KEYED_FLAGS if flag not in SNAPSHOT["flags"]]
+    assert len(missing) <= 2, missing
+
+
+def facts_of(*server_args):
+    return {**FACTS, "flags": compile_key.flag_facts(server_args, SNAPSHOT)}
+
+
+def test_the_key_follows_what_decides_the_kernels():
+    base = compile_key.base_key(facts_of("--model-path", "a/b"))
+    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--port", "1", "--served-model-name", "x"))
+    # Graphs are captured anew at every start, and the kernels in them are the same: both profiles share an archive.
+    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--disable-prefill-cuda-graph",
+                                                 "--cuda-graph-bs-decode", "1", "2"))
+    assert compile_key.base_key(facts_of("--tp", "2")) == compile_key.base_key(facts_of("--tensor-parallel-size=2"))
+    others = [facts_of("--tp-size", "2"), facts_of("--kv-cache-dtype", "fp8_e5m2"),
+              facts_of("--enable-torch-compile"), facts_of("--page-size", "64"),
+              {**FACTS, "model": "a/c"}, {**FACTS, "revision": "v2"}, {**FACTS, "gpus": ["NVIDIA L4 8.9"]}]
+    keys = {compile_key.base_key(facts) for facts in others}
+    assert len(keys) == len(others) and base not in keys
+
+
+def test_the_driver_is_in_the_name_alone():
+    other = {**FACTS, "driver": "590.2"}
+    assert compile_key.base_key(other) == BASE
+    assert compile_key.archive_name(FACTS) == f"{BASE}-580.1.tar.gz" != compile_key.archive_name(other)
+
+
+def test_the_servers_versions_are_read_from_its_own_interpreter():
+    found = compile_key.engine_facts([sys.executable, "-m", "x"], os.environ)
+    assert found["python"].startswith("3.")
+    others = [compile_key.engine_facts(command, {}) for command in (
+        ["/opt/start.sh", "sesame"], ["/opt/start.sh", "other"], ["/nowhere/python3", "-m", "x"])]
+    assert all(list(facts) == ["command"] for facts in others) and len({str(facts) for facts in others}) == 3
+    assert "sesame" not in str(others)
+
+
+def test_a_configuration_file_counts_by_its_contents(tmp_path):
+    file = tmp_path / "x.yaml"
+    keys = set()
+    for text in ("tp-size: 1", "tp-size: 2"):
+        file.write_text(text)
+        keys.add(compile_key.base_key(facts_of("--config", str(file))))
+    assert len(keys | {compile_key.base_key(facts_of())}) == 3
+    assert facts_of("--config", "/nowhere.yaml")["flags"] == {}
+
+
+def test_a_place_needs_a_mounted_volume_or_a_choice(tmp_path):
+    assert compile_cache.place(None, volume=str(tmp_path)) is None
+    assert compile_cache.place(None, volume="/nowhere") is None
+    assert compile_cache.place("/x/y") == "/x/y"
+    assert compile_cache.place(None, volume="/dev/shm") == "/dev/shm/.cache/worker-sglang/compile"
+
+
+# ------------------------------------------------------------------ archives
+def test_what_is_saved_comes_back_whole_with_its_times(root, archive):
+    library = Path(root, "flashinfer/op.so")
+    os.utime(library, ns=(10**18, 10**18 + 123_456_000))
+    library.chmod(0o755)
+    save(root, archive, FACTS, BASE, 10**9)
+    told = restore(archive, emptied(root), BASE)
+    assert told["files"] == 2 and told["contents"] == {"triton/k.cubin": 6, "flashinfer/op.so": 700}
+    assert library.read_text() == "library" * 100 and library.stat().st_mode & 0o777 == 0o755
+    assert abs(library.stat().st_mtime_ns - (10**18 + 123_456_000)) < 10_000
+    assert sorted(os.listdir(root)) == ["flashinfer", "triton"]
+
+
+def test_a_file_that_is_there_stays(root, archive):
+    Path(root, "triton/k.cubin").write_text("newer one")
+    Path(root, "flashinfer/op.so").unlink()
+    assert restore(archive, root, BASE)["files"] == 1
+    assert Path(root, "triton/k.cubin").read_text() == "newer one"
+
+
+def test_what_belongs_to_one_container_is_left_out(root):
+    write(root, **{"triton__lock": "", "a__xDOTlock": "", "sglang__gpu_p2p_access_cache_for_0DOTjson": "{}",
+                   "sglang__model_streamer__w": "weights", "a__tmp__xDOTninja": "", "triton__tmpDOTpid_1__k": "half",
+                   "flashinfer__jitDOTlog": "", "jit__DOTstaging-1__x": ""})
+    os.symlink("/etc/passwd", Path(root, "triton/link"))
+    assert sorted(listing(root)) == ["flashinfer/op.so", "triton/k.cubin"]
+
+
+def test_only_new_contents_are_a_change():
+    known = {"a/x.so": 1, "a/.ninja_log": 10}
+    assert not changed(known, known) and not changed({}, known)
+    assert not changed({"a/x.so": 1, "a/.ninja_log": 11}, known)
+    assert changed({"a/x.so": 2}, known) and changed({"a/y.so": 1}, known)
+
+
+def damaged(archive, how):
+    content = Path(archive).read_bytes()
+    if how == "cut":
+        content = content[:len(content) // 2]
+    elif how == "cut at the end":
+        content = content[:-4]
+    elif how == "empty":
+        content = b""
+    elif how == "one byte":
+        content = content[:60] + bytes([content[60] ^ 0xFF]) + content[61:]
+    elif how == "no archive":
+        content = b"hello" * 100
+    elif how == "gzip of nothing":
+        content = gzip.compress(b"")
+    elif how == "gzip of noise":
+        content = gzip.compress(os.urandom(2000))
+    Path(archive).write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["cut", "cut at the end", "empty", "one byte", "no archive", "gzip of nothing",
+                                 "gzip of noise"])
+def test_a_damaged_archive_is_refused_and_leaves_nothing(root, archive, how):
+    damaged(archive, how)
+    with pytest.raises(Unusable):
+        restore(archive, emptied(root), BASE)
+    assert os.listdir(root) == []
+
+
+def test_every_cut_is_refused(root, archive):
+    content = Path(archive).read_bytes()
+    emptied(root)
+    for length in range(0, len(content), 7):
+        Path(archive).write_bytes(content[:length])
+        with pytest.raises(Unusable):
+            restore(archive, root, BASE)
+    assert os.listdir(root) == []
+
+
+def test_a_foreign_archive_is_refused(tmp_path, root, archive):
+    with pytest.raises(Unusable, match="other settings"):
+        restore(archive, root, "0" * 16)
+    with pytest.raises(Unusable, match="another place"):
+        restore(archive, str(tmp_path / "elsewhere"), BASE)
+
+
+def made(path, root, *members, manifest=None):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, kind in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            info.size = 4 if kind == tarfile.REGTYPE else 0
+            tar.addfile(info, io.BytesIO(b"evil"))
+        content = json.dumps(manifest if manifest is not None else {
+            "format": cache_archive.FORMAT, "root": root, "base": BASE, "files": {}}).encode()
+        info = tarfile.TarInfo(cache_archive.MANIFEST)
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("../outside", tarfile.REGTYPE), ("/tmp/outside", tarfile.REGTYPE), ("a/../../outside", tarfile.REGTYPE),
+    ("a/./b", tarfile.REGTYPE), ("link", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE), ("device", tarfile.CHRTYPE),
+    ("pipe", tarfile.FIFOTYPE), ("unlisted", tarfile.REGTYPE)])
+def test_members_that_no_cache_has_are_refused(tmp_path, root, name, kind):
+    with pytest.raises(Unusable):
+        restore(made(tmp_path / "x.tar.gz", emptied(root), (name, kind)), root, BASE)
+    assert os.listdir(root) == [] and sorted(os.listdir(tmp_path)) == ["root", "x.tar.gz"]
+
+
+@pytest.mark.parametrize("manifest", [[], {}, {"files": []}, {"files": {"a": 1}}, "text", 1,
+                                      {"format": 1, "root": 1, "base": BASE, "files": {"../x": [1, "a"]}}])
+def test_a_manifest_of_any_shape_is_harmless(tmp_path, root, manifest):
+    with pytest.raises(Unusable):
+        restore(made(tmp_path / "x.tar.gz", root, manifest=manifest), root, BASE)
+
+
+def test_a_cache_above_the_limit_is_not_kept_and_the_old_one_stays(root, archive):
+    before = Path(archive).read_bytes()
+    Path(root, "big").write_bytes(os.urandom(300_000))
+    with pytest.raises(Unusable, match="COMPILE_CACHE_MAX_MB"):
+        save(root, archive, FACTS, BASE, 100_000)
+    assert Path(archive).read_bytes() == before and os.listdir(os.path.dirname(archive)) == [os.path.basename(archive)]
+
+
+def test_nothing_compiled_is_nothing_to_keep(tmp_path, root, archive):
+    with pytest.raises(Unusable):
+        save(emptied(root), str(tmp_path / "new" / "x.tar.gz"), FACTS, BASE, 10**9)
+
+
+def test_the_longest_unused_go_first(tmp_path):
+    for age, name in enumerate(["newest", "newer", "older", "mine"]):
+        path = tmp_path / f"{name}.tar.gz"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (10**9 - age, 10**9 - age))
+    (tmp_path / "not an archive").write_bytes(b"x" * 10**4)
+    assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 400) == []
+    assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 250) == ["older.tar.gz", "newer.tar.gz"]
+    assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 1) == ["newest.tar.gz"]
+    assert sorted(os.listdir(tmp_path)) == ["mine.tar.gz", "not an archive"]
+
+
+def test_a_restore_counts_as_use(root, archive):
+    os.utime(archive, (10**9, 10**9))
+    restore(archive, root, BASE)
+    assert time.time() - os.stat(archive).st_mtime < 60
+
+
+def test_what_a_dead_saver_left_is_swept_once_it_is_old(root, archive):
+    folder = Path(archive).parent
+    old, fresh = folder / ".x.1.part", folder / ".x.2.part"
+    old.touch()
+    fresh.touch()
+    os.utime(old, (10**9, 10**9))
+    save(root, archive, FACTS, BASE, 10**9)
+    assert not old.exists() and fresh.exists()
+
+
+def test_savers_and_readers_that_meet_see_whole_archives_only(tmp_path, root, archive):
+    arguments = {"root": root, "archive": archive, "facts": FACTS, "base": BASE, "limit": 10**9}
+    write(root, **{f"triton__{i}DOTcubin": str(i) * 5000 for i in range(50)})
+    subprocess.run([sys.executable, "-I", "-S", cache_archive.__file__, "save", json.dumps(arguments)], check=True)
+    savers = [subprocess.Popen([sys.executable, "-I", "-S", cache_archive.__file__, "save", json.dumps(arguments)],
+                               stdout=subprocess.PIPE) for _ in range(6)]
+    results = []
+
+    def read():
+        while any(saver.poll() is None for saver in savers):
+            results.append(restore(archive, root, BASE)["files"])  # raises when it sees half of one
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for saver in savers:
+        assert json.loads(saver.communicate(timeout=60)[0])["files"] == 52
+    for reader in readers:
+        reader.join()
+    assert set(results) <= {0}
+    assert restore(archive, emptied(root), BASE)["files"] == 52
+    assert os.listdir(os.path.dirname(archive)) == [os.path.basename(archive)]
+
+
+def test_two_restores_at_once_give_one_whole_tree(root, archive):
+    emptied(root)
+    told, threads = [], []
+    for _ in range(8):
+        threads.append(threading.Thread(target=lambda: told.append(restore(archive, root, BASE)["files"])))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert sum(told) == 2 and len(told) == 8 and Path(root, "triton/k.cubin").read_text() == "kernel"
+
+
+# ------------------------------------------------------------------ the worker's side
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(compile_cache.utils, "log", lambda line, level="info": lines.append((level, line)))
+    return lines
+
+
+def cache(root, folder, facts=FACTS, baked="/nowhere"):
+    return CompileCache(root, str(folder) if folder else None, 10**9, lambda: facts, str(baked))
+
+
+def restored(one):
+    one.begin()
+    one._restoring.join(30)
+    return one
+
+
+def test_one_worker_saves_and_the_next_restores(tmp_path, root, said):
+    first = restored(cache(root, tmp_path / "volume"))
+    first.close(30)
+    assert "none yet" in said[0][1] and "saved 2 files" in said[1][1]
+    second = restored(cache(emptied(root), tmp_path / "volume"))
+    assert Path(root, "triton/k.cubin").read_text() == "kernel" and "2 files" in said[2][1]
+    assert second.span[0] < second.span[1]
+    second.close(30)
+    assert len(said) == 3  # nothing new, nothing said
+    write(root, triton__newDOTcubin="x")
+    second.close(30)
+    assert "saved 3 files" in said[3][1]
+
+
+def test_another_drivers_archive_is_second_best(tmp_path, root, said):
+    restored(cache(root, tmp_path / "volume")).close(30)
+    newer = {**FACTS, "driver": "590.2"}
+    other = restored(cache(emptied(root), tmp_path / "volume", newer))
+    assert Path(root, "triton/k.cubin").exists()
+    write(root, triton__newDOTcubin="x")
+    other.close(30)
+    assert sorted(os.listdir(tmp_path / "volume")) == [f"{BASE}-580.1.tar.gz", f"{BASE}-590.2.tar.gz"]
+
+
+def test_a_damaged_archive_is_dropped_with_one_line(tmp_path, root, said):
+    restored(cache(root, tmp_path / "volume")).close(30)
+    [archive] = (tmp_path / "volume").iterdir()
+    damaged(archive, "cut")
+    said.clear()
+    restored(cache(emptied(root), tmp_path / "volume"))
+    assert [level for level, _ in said] == ["warn", "info"] and "dropped" in said[0][1] and "none yet" in said[1][1]
+    assert not archive.exists()
+
+
+def test_the_images_archive_comes_after_the_volumes_and_stays(tmp_path, root, said):
+    restored(cache(root, tmp_path / "baked")).close(30)
+    restored(cache(emptied(root), tmp_path / "volume", baked=tmp_path / "baked"))
+    assert Path(root, "triton/k.cubin").exists()
+    [archive] = (tmp_path / "baked").iterdir()
+    damaged(archive, "one byte")
+    said.clear()
+    restored(cache(emptied(root), None, baked=tmp_path / "baked")).keep()
+    assert archive.exists() and said[0][0] == "warn" and os.listdir(root) == ["torch-kernels"]
+
+
+def test_a_server_that_did_not_start_with_it_drops_it(tmp_path, root, said):
+    restored(cache(root, tmp_path / "volume")).close(30)
+    restored(cache(emptied(root), tmp_path / "volume")).doubt()
+    assert list((tmp_path / "volume").iterdir()) == [] and "did not start" in said[-1][1]
+    restored(cache(root, tmp_path / "volume")).doubt()
+
+
+def test_a_save_waits_until_nothing_more_is_compiled(tmp_path, root, said, monkeypatch):
+    monkeypatch.setattr(compile_cache, "_QUIET", 0.3)
+    one = restored(cache(root, tmp_path / "volume"))
+    one.keep()
+    for i in range(5):
+        write(root, **{f"triton__late{i}": "x"})
+        time.sleep(0.1)
+    deadline = time.monotonic() + 20
+    while not any("saved" in line for _, line in said) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "saved 7 files" in said[-1][1]
+
+
+@pytest.mark.parametrize("fault", ["facts", "folder", "root"])
+def test_no_fault_reaches_the_worker(tmp_path, root, said, fault):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    one = CompileCache(str(blocked / "root") if fault == "root" else root,
+                       str(blocked / "volume") if fault == "folder" else str(tmp_path / "volume"), 10**9,
+                       (lambda: 1 / 0) if fault == "facts" else (lambda: FACTS))
+    restored(one)
+    one.close(30)
+    assert any(level == "warn" for level, _ in said)
