@@ -22,7 +22,7 @@ import sys
 import time
 
 import utils
-from engine import Engine, EngineError
+from engine import Engine, EngineError, Patience
 from settings import config, gpus, model_source
 from start.cold_start import ColdStart
 
@@ -125,7 +125,7 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict 
         return asyncio.run(run_locally(worker, job))
 
     cold.warm(worker.facts)
-    worker.supervisor.watch()
+    worker.watch()
     limit = concurrency(settings, engine)
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
 
@@ -158,7 +158,7 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict 
         runpod.serverless.start({"handler": handler, "concurrency_modifier": concurrent,
                                  "return_aggregate_stream": True})
     finally:
-        worker.supervisor.close(_ENGINE_STOP)
+        engine.stop(_ENGINE_STOP)
     return 0
 
 
@@ -191,7 +191,10 @@ def main() -> int:
 
     cold = ColdStart(settings, snapshot, started)
     engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
-                    api_key=settings.api_key, startup_timeout=settings.startup_timeout)
+                    api_key=settings.api_key, listen=cold.listen, patience=Patience(
+                        settings.startup_timeout, settings.max_restarts, settings.restart_window,
+                        settings.hang_timeout))
+    engine.on_restarted(cold.restarted)
 
     def stop_early(_number, _frame):
         raise SystemExit(0)

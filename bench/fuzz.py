@@ -225,7 +225,7 @@ def run(inputs: int, seed: int) -> Report:
             worker.facts = ModelFacts(256, True)  # the scripted engine's tokens are bytes
             await Fuzz(worker, report).run(path)
         asyncio.run(all_of_them())
-        if scripted.engine.exited.is_set():
+        if scripted.engine.returncode is not None:
             report.problems.append("the engine ended")
     report.seconds = time.monotonic() - started
     return report

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import utils
-from engine import Engine, EngineError
+from engine import Engine, EngineError, Patience
 from job.model import from_engine
 from settings import config, gpus, model_source
 from start.cold_start import ColdStart
@@ -41,7 +41,8 @@ def bake(folder: str, environ: Mapping[str, str]) -> list[str]:
     cold = ColdStart(settings, snapshot, time.monotonic())
     engine = Engine([*settings.launch_command, *settings.server_args],
                     cold.environ(config.engine_environ(settings, environ)), port=settings.port,
-                    api_key=settings.api_key, startup_timeout=settings.startup_timeout)
+                    api_key=settings.api_key, listen=cold.listen,
+                    patience=Patience(settings.startup_timeout))
     try:
         engine.start()
         cold.launched(engine)

@@ -5,7 +5,6 @@ Everything that one job needs stands behind `Worker.handle`; nothing here knows 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import os
@@ -20,8 +19,6 @@ from job import hazards, limits, routes
 from job.model import ModelFacts, from_config, from_engine
 from job.quarantine import Quarantine
 from job.routes import Context
-from server.processes import port_is_free
-from server.supervisor import Supervisor
 from settings.config import Settings
 from utils import JobError
 
@@ -39,16 +36,13 @@ class Worker:
         self.stopped: JobError | None = None
         self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
                                settings.lora_enabled, settings.allowed_routes, settings.incremental)
-        self.supervisor = Supervisor(
-            engine, max_restarts=settings.max_restarts, window=settings.restart_window,
-            hang_timeout=settings.hang_timeout, last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
         self.upstream = Upstream(
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
             patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
                               settings.keepalive),
             chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
-            available=lambda: self.supervisor.available(settings.wait_timeout),
-            fate=self._fate)
+            available=lambda: engine.available(settings.wait_timeout),
+            fate=lambda: engine.fate(engine.life))
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
@@ -57,21 +51,14 @@ class Worker:
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
 
-    async def _fate(self) -> str | None:
-        """What became of the engine, when a connection to it broke."""
-        # The connection breaks before the last process is gone: with much memory to give back, seconds before.
-        for attempt in range(200):
-            if self.engine.exited.is_set():
-                break
-            if attempt >= 10 and self.engine.ready.is_set() and not port_is_free(self.engine.port):
-                return None  # somebody still listens
-            await asyncio.sleep(0.05)
-        return f"The engine ended while this job was running: {self.engine.ending}."
+    def watch(self) -> None:
+        """From now on the engine's end for good is this worker's. Raises EngineError when it has ended already."""
+        self.engine.watch(last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
 
     def _give_up(self, reason: str) -> None:
         """Let running jobs deliver their failure, then end the process with 1, so that RunPod replaces the worker.
 
-        Runs in the supervisor's thread: the SDK's own loop would only end after its long poll for jobs.
+        Runs in the engine owner's thread: the SDK's own loop would only end after its long poll for jobs.
         """
         utils.log(reason, "error")
         deadline = time.monotonic() + _DELIVERY

@@ -117,8 +117,8 @@ def main(worker: int, command: list[str]) -> None:
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, lambda *_: None)
+    for wanted in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(wanted, lambda *_: None)
     poller = select.poll()
     poller.register(wake_read, select.POLLIN)
     timeout = None

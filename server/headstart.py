@@ -28,7 +28,9 @@ import runpy
 import signal
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from multiprocessing import spawn, util
+from typing import Any
 
 # What takes the time in a scheduler's start, in the order of a start on an H200; what is missing is passed over.
 PRELOADED = ("torch", "numpy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes", "torch._inductor.compile_fx",
@@ -52,7 +54,7 @@ class Spare:
     def __init__(self, executable: str):
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [executable, *util._args_from_interpreter_flags(), os.path.abspath(__file__), "--spare",
+            command = [executable, *_flags_of_this_interpreter(), os.path.abspath(__file__), "--spare",
                        str(theirs.fileno())]
             self.pid = _spawnv_passfds(os.fsencode(executable), command, [theirs.fileno()])
         self.channel, self.early = ours, early()
@@ -86,13 +88,14 @@ def early() -> dict[str, str | None]:
 
 
 _spawnv_passfds = util.spawnv_passfds
+_flags_of_this_interpreter: Callable[[], list[str]] = vars(util)["_args_from_interpreter_flags"]
 
 
 def lend(spares: list[Spare]) -> None:
     """Let processes that multiprocessing spawns from now on be `spares`, as long as there are any."""
     own = os.getpid()
 
-    def spawnv_passfds(path, args, passfds):
+    def spawnv_passfds(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
         lines = [word for word in args if isinstance(word, str) and word.startswith(_LINE)]
         # Not in a process forked from this one, whose children they are not.
         if len(lines) == 1 and spares and os.getpid() == own and os.fsdecode(path) == sys.executable:
@@ -152,9 +155,9 @@ def wait_as_spare(number: int) -> None:
     for name in set(os.environ) - set(order["environ"]):
         del os.environ[name]
     os.environ.update({name: value for name, value in order["environ"].items() if os.environ.get(name) != value})
-    for name, (soft, hard) in zip(LIMITS, order["limits"], strict=True):
+    for limit, (soft, hard) in zip(LIMITS, order["limits"], strict=True):
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(name, (soft, hard))
+            resource.setrlimit(limit, (soft, hard))
     os.chdir(order["folder"])
     answer.sendall(b"y")
     answer.close()

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 import utils
 
@@ -68,7 +68,7 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def lines(stream: BinaryIO) -> Iterator[str]:
+def lines(stream: IO[bytes]) -> Iterator[str]:
     """The stream's lines, redacted; a line above LINE_LIMIT in pieces that never cut a secret or a character."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     kept = ""

@@ -1,117 +1,278 @@
-"""Keeps one engine up: restarts it when it dies or hangs, and says when that is hopeless.
+"""The one owner of the server: starts it, waits until it is ready, restarts it when it dies or hangs, stops it.
 
-Runs in threads of its own, beside the event loop that carries the jobs: a busy loop must not hide a dead engine.
+One thread makes every change of state, in the order of states.py; all others only ask for something or look. It runs
+beside the event loop that carries the jobs, and begins long before there is one: a busy loop must not hide a dead
+engine, and everything slow in the worker's own start happens while the server loads.
+
+Invariants:
+- `state` and `life` change only in `_enter`, under the lock, and every change wakes all who wait for one.
+- UP means that the server of this very life answered: its port was free before it was started.
+- No server is started once a stop was asked for.
 """
 
 from __future__ import annotations
 
-import asyncio
-import collections
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import utils
-from engine import Engine, EngineError
-from start import start_report
+from server.processes import port_is_free
+from server.restarts import Patience, Restarts, Silence
+from server.states import FINAL, Event, State, after
+from server.tree import EngineError, Tree
 
-_BACKOFF_FIRST, _BACKOFF_LAST = 0.5, 30.0  # seconds before a restart; the weights are in the page cache
+_POLL_FIRST, _POLL_LAST, _POLL_GROWTH = 0.05, 0.5, 1.3  # seconds, seconds, factor
 _PROBE_EVERY, _PROBE_TIMEOUT = 10.0, 20.0  # seconds
+# From the order to kill to the last process's end. Giving back a large GPU's memory takes seconds; what is still there
+# after this hangs in the driver, and only a new container helps.
+_DEATH = 15.0
+_ENDINGS_KEPT = 16
 
 
 class Supervisor:
-    """Owns `engine` from its readiness on.
+    """Owns every life of one server; `start` it once.
 
-    max_restarts within window seconds; hang_timeout: seconds without a sign of life; last_sign: when any job last
-    heard from the engine (time.monotonic); on_give_up: called once, in a thread, when restarting is hopeless.
+    port: the one it listens on; is_ready() and is_alive(timeout in seconds) ask it; explain(headline, tree) makes a
+    report; listen(): called once per start, gives what is called with each line and the seconds since the start, and
+    says whether readiness is due; last_sign(): when any job last heard from it (time.monotonic); on_restarted: called
+    with the seconds that a restart took; on_give_up: called with the reason, once, when a server that was up will
+    not be again.
     """
 
-    def __init__(self, engine: Engine, *, max_restarts: int, window: float, hang_timeout: float,
-                 last_sign: Callable[[], float], on_give_up: Callable[[str], None]):
-        self.engine, self.max_restarts, self.window, self.hang_timeout = engine, max_restarts, window, hang_timeout
-        self.restarts = 0
-        self._last_sign, self._on_give_up = last_sign, on_give_up
-        self._recent: collections.deque[float] = collections.deque()
-        self._closed, self._busy = threading.Event(), threading.Lock()
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], port: int, patience: Patience, *,
+                 is_ready: Callable[[], bool], is_alive: Callable[[float], bool],
+                 explain: Callable[[str, Tree], str], listen: Callable[[], Callable[[str, float], bool]]):
+        self.command, self.environ, self.port, self.patience = list(command), dict(environ), port, patience
+        self.state, self.life = State.NEW, 0  # life: how many servers were started
+        self.tree: Tree | None = None
+        self.last_sign: Callable[[], float] = lambda: 0.0
+        self.on_restarted: Callable[[float], None] = lambda after: utils.log(f"restarted: ready after {after:.1f} s")
+        self.on_give_up: Callable[[str], None] = lambda reason: utils.log(reason, "error")
+        self._is_ready, self._is_alive, self._explain, self._listen = is_ready, is_alive, explain, listen
+        self._changed = threading.Condition()
+        self._listeners: set[Callable[[], None]] = set()
+        self._wake = threading.Event()
+        self._stop_at: float | None = None  # time.monotonic after which what is left is killed
+        self._hung = 0                      # the life that gave no sign of life
+        self._headline = self._footer = ""  # of the report on the next death
+        self.reason = ""                    # that report, or why there is no further start
+        self._was_up = False
+        self._restarts = Restarts(patience.restarts, patience.window)
+        self._endings: dict[int, str] = {}
 
-    def watch(self) -> None:
-        """From now on the engine is kept up. Raises EngineError when it is already gone."""
-        self.engine.on_exit = self._restart
-        if self.engine.exited.is_set():
-            raise EngineError(self.engine.report("The SGLang server ended"))
-        if self.hang_timeout:
+    # ------------------------------------------------------------ what others ask for
+    def start(self) -> None:
+        """Start the first server; returns at once. Raises EngineError when that is impossible."""
+        if self.state is not State.NEW:
+            raise EngineError("The server was started already.")
+        self._spawn()
+        self._enter(Event.START)
+        threading.Thread(target=self._run, name="engine-owner", daemon=True).start()
+
+    def wait_ready(self) -> float:
+        """Block until the first server is ready. Returns the seconds since its start; raises EngineError when it is
+        not going to be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._was_up or self.state in FINAL)
+            if not self._was_up:
+                raise EngineError(self.reason or "The worker is stopping.")
+            assert self.tree is not None
+            return time.monotonic() - self.tree.started_at
+
+    def stop(self, grace: float) -> int | None:
+        """End the server for good: an order to end, and after `grace` seconds a kill. Returns its exit status, None
+        when there never was one. From any thread but the owner's, and more than once."""
+        deadline = time.monotonic() + grace
+        with self._changed:
+            if self.state is State.NEW:
+                return None
+            first, self._stop_at = self._stop_at is None, min(deadline, self._stop_at or deadline)
+            tree = self.tree
+        if first and tree is not None and grace > 0:
+            tree.terminate()
+        elif tree is not None and grace <= 0:
+            tree.kill()
+        self._wake.set()
+        with self._changed:
+            self._changed.wait_for(lambda: self.state in FINAL)
+            return self.tree.returncode if self.tree else None
+
+    def ending_of(self, life: int) -> str | None:
+        """How a server ended, in words; None while it lives, or is dying."""
+        return self._endings.get(life)
+
+    @contextlib.contextmanager
+    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile `listener` is called after every change of state, in the owner's thread."""
+        with self._changed:
+            self._listeners.add(listener)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._listeners.discard(listener)
+
+    # ------------------------------------------------------------ the owner's thread
+    def _run(self) -> None:
+        if self.patience.hang:
             threading.Thread(target=self._probe, name="engine-probe", daemon=True).start()
+        waits = {State.STARTING: self._until_ready, State.RESTARTING: self._until_ready, State.UP: self._while_up,
+                 State.DYING: self._until_dead, State.WAITING: self._before_the_next, State.STOPPING: self._to_the_end}
+        while self.state not in FINAL:
+            self._enter(waits[self.state]())
+        if self.state is State.GIVEN_UP and self._was_up:
+            self.on_give_up(self.reason)
 
-    def close(self, grace: float) -> None:
-        """No more restarts, and the engine is stopped."""
-        self._closed.set()
-        self.engine.closed = True
-        self.engine.stop(grace)
+    def _enter(self, event: Event) -> None:
+        with self._changed:
+            before, self.state = self.state, after(self.state, event)
+            if self.state is State.UP:
+                self._was_up = True
+                self._restarts.succeeded()
+            if event is Event.GONE and self.tree is not None:
+                self._endings[self.life] = self.tree.ending or ""
+                self._endings.pop(self.life - _ENDINGS_KEPT, None)
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+        if before is State.RESTARTING and event is Event.READY and self.tree is not None:
+            self.on_restarted(time.monotonic() - self.tree.started_at)
 
-    async def available(self, timeout: float) -> None:
-        """Wait until the engine can take a request; at once when it is up. Raises JobError 503 after `timeout` s."""
-        if self.engine.ready.is_set():
-            return
-        deadline = time.monotonic() + timeout
-        while not self.engine.ready.is_set():
-            if self._closed.is_set() or time.monotonic() >= deadline:
-                raise utils.JobError("The engine is being restarted; try again.", type="overloaded_error", code=503)
-            await asyncio.sleep(0.05)
+    def _spawn(self) -> None:
+        if not port_is_free(self.port):
+            # SGLang itself finds that out only after it has loaded the model.
+            raise EngineError(f"Port {self.port} is taken by another process.\nSet SGLANG_PORT to a free port.")
+        due = self._listen()
 
-    def _restart(self) -> None:
-        while self._busy.acquire(blocking=False):
+        def on_line(line: str, at: float) -> None:
+            if due(line, at):
+                self._wake.set()  # readiness is due now, not at the next poll
+
+        with self._changed:
+            if self._stop_at is not None:
+                raise EngineError("The worker is stopping.")
             try:
-                self._revive()
-            finally:
-                self._busy.release()
-            # A death during the last steps above found the lock taken and left it to this check.
-            if self._closed.is_set() or not self.engine.exited.is_set():
-                return
+                self.tree = Tree(self.command, self.environ, on_line=on_line, on_change=self._wake.set)
+            except OSError as error:
+                raise EngineError(f"The server cannot be started: {error}") from error
+            self.life += 1
 
-    def _revive(self) -> None:
-        reason = self.engine.report("The SGLang server ended")
-        pause = _BACKOFF_FIRST
-        while not self._closed.is_set():
-            utils.log(reason, "error")
-            now = time.monotonic()
-            while self._recent and self._recent[0] < now - self.window:
-                self._recent.popleft()
-            if len(self._recent) >= self.max_restarts:
-                self._closed.set()
-                self._on_give_up(f"The engine died again after {len(self._recent)} restarts within "
-                                 f"{self.window:.0f} s (SGLANG_MAX_RESTARTS): the worker ends.")
-                return
-            self._recent.append(now)
-            if self._closed.wait(pause):
-                return
-            pause = min(pause * 4, _BACKOFF_LAST)
-            self.restarts += 1
-            utils.log(f"restarting the engine ({len(self._recent)} of at most {self.max_restarts} within "
-                      f"{self.window:.0f} s, {self.restarts} in all)", "warn")
-            try:
-                self.engine.start()
-                after = self.engine.wait_ready()
-                utils.log(f"restarted: {start_report.sentence(after, self.engine.timeline.spans)}", "warn")
-                return
-            except EngineError as error:
-                reason = str(error)
+    def _until_ready(self) -> Event:
+        tree, interval = self._tree, _POLL_FIRST
+        while True:
+            self._wake.clear()
+            deadline = tree.started_at + self.patience.startup
+            if self._stop_at is not None:
+                return Event.STOP
+            if tree.broken.is_set():
+                self._headline = "The SGLang server ended before it was ready"
+                return Event.BROKE
+            if self._is_ready() and not tree.broken.is_set():
+                return Event.READY
+            if time.monotonic() >= deadline:
+                self._headline = f"The SGLang server was not ready after {self.patience.startup:.0f} s"
+                self._footer = "\nA large model may need more: raise SGLANG_STARTUP_TIMEOUT (seconds)."
+                return Event.LATE
+            self._wake.wait(min(interval, max(0.0, deadline - time.monotonic())))
+            interval = min(interval * _POLL_GROWTH, _POLL_LAST)
 
+    def _while_up(self) -> Event:
+        while True:
+            self._wake.clear()
+            if self._stop_at is not None:
+                return Event.STOP
+            if self._tree.broken.is_set():
+                self._headline = "The SGLang server ended"
+                return Event.BROKE
+            if self._hung == self.life:
+                self._headline = "The SGLang server hung and was killed"
+                return Event.HUNG
+            self._wake.wait()
+
+    def _until_dead(self) -> Event:
+        tree, deadline = self._tree, time.monotonic() + _DEATH
+        tree.kill()
+        while not tree.gone.is_set():
+            self._wake.clear()
+            if self._stop_at is not None:
+                return Event.STOP
+            if time.monotonic() >= deadline:
+                return self._stuck()
+            self._wake.wait(max(0.0, deadline - time.monotonic()) if not tree.gone.is_set() else 0)
+        self.reason, self._footer = self._explain(self._headline, tree) + self._footer, ""
+        return Event.GONE
+
+    def _stuck(self) -> Event:
+        self._tree.abandon()
+        self.reason = (f"The engine's processes did not end within {_DEATH:.0f} s of being killed (one may hang in the "
+                       "GPU's driver): the worker ends.")
+        return Event.STUCK
+
+    def _before_the_next(self) -> Event:
+        if not self._was_up:
+            return Event.SPENT
+        utils.log(self.reason, "error")
+        began, restarts = time.monotonic(), self._restarts
+        pause = restarts.take(began)
+        if pause is None:
+            self.reason = (f"The engine died again after {restarts.recent} restarts within {restarts.window:.0f} s "
+                           "(SGLANG_MAX_RESTARTS): the worker ends.")
+            return Event.SPENT
+        while (left := began + pause - time.monotonic()) > 0:
+            self._wake.clear()
+            if self._stop_at is not None:
+                return Event.STOP
+            self._wake.wait(left)
+        utils.log(f"restarting the engine ({restarts.recent} of at most {restarts.most} within "
+                  f"{restarts.window:.0f} s, {self.life} in all)", "warn")
+        try:
+            self._spawn()
+        except EngineError as error:
+            if self._stop_at is not None:
+                return Event.STOP
+            self.reason = str(error)
+            return Event.REFUSED
+        return Event.AGAIN
+
+    def _to_the_end(self) -> Event:
+        tree, killed_at = self._tree, None
+        while not tree.gone.is_set():
+            self._wake.clear()
+            now, limit = time.monotonic(), self._stop_at or 0.0
+            if killed_at is None and now >= limit:
+                killed_at = now
+                tree.kill()
+            if killed_at is not None and now >= killed_at + _DEATH:
+                return self._stuck()
+            if not tree.gone.is_set():
+                self._wake.wait(max(0.0, (limit if killed_at is None else killed_at + _DEATH) - now))
+        self.reason = self.reason or self._explain("The SGLang server was stopped", tree)
+        return Event.GONE
+
+    @property
+    def up(self) -> bool:
+        return self.state is State.UP
+
+    @property
+    def _tree(self) -> Tree:
+        assert self.tree is not None
+        return self.tree
+
+    # ------------------------------------------------------------ the probe's thread
     def _probe(self) -> None:
-        # /server_info asks the scheduler, which answers between two batches: unlike /health it needs no free slot
-        # in the queue and no generation, so neither a deep queue nor a long prefill looks like a hang.
-        silent_since = None
-        while not self._closed.wait(min(_PROBE_EVERY, self.hang_timeout / 4)):
-            if not self.engine.ready.is_set():
-                silent_since = None
-                continue
-            asked = time.monotonic()
-            answered = self.engine.get("/server_info", min(_PROBE_TIMEOUT, self.hang_timeout / 2))[0] is not None
-            if answered or not self.engine.ready.is_set():
-                silent_since = None
-                continue
-            silent_since = max(silent_since or asked, self._last_sign())
-            if time.monotonic() - silent_since >= self.hang_timeout:
-                utils.log(f"the engine gave no sign of life for {self.hang_timeout:.0f} s (SGLANG_HANG_TIMEOUT): "
-                          "it is killed and restarted", "error")
-                silent_since = None
-                self.engine.kill()
+        hang, silence = self.patience.hang, Silence(self.patience.hang)
+        while self.state not in FINAL:
+            with self._changed:
+                self._changed.wait_for(lambda: self.state in FINAL, min(_PROBE_EVERY, hang / 4))
+            life, asked = self.life, time.monotonic()
+            if not self.up or self._is_alive(min(_PROBE_TIMEOUT, hang / 2)) or not self.up or self.life != life:
+                silence.broken()
+            elif silence.lasts(asked, self.last_sign(), time.monotonic()):
+                utils.log(f"the engine gave no sign of life for {hang:.0f} s (SGLANG_HANG_TIMEOUT): it is killed",
+                          "error")
+                silence.broken()
+                self._hung = life
+                self._wake.set()

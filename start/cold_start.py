@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import utils
 from engine import Engine
@@ -38,6 +39,7 @@ class ColdStart:
         self._cache: CompileCache | None = None
         self._reported = self._ready = False
         self._engine: Engine | None = None
+        self._timeline = start_report.Timeline()
         self._snapshot = snapshot
         process, container = started_at(os.getpid()), started_at(1)
         if process is not None and process <= began:
@@ -86,11 +88,20 @@ class ColdStart:
         if self._cache:
             self._cache.begin()
 
+    def listen(self) -> Callable[[str, float], bool]:
+        """A server is being started: what its lines are to be given to, with the seconds since its start."""
+        self._timeline = start_report.Timeline()
+        return self._timeline.feed
+
+    def restarted(self, after: float) -> None:
+        """The server was restarted in place, in `after` seconds."""
+        utils.log(f"restarted: {start_report.sentence(after, self._timeline.spans)}", "warn")
+
     def ready(self, after: float) -> None:
         """The server is ready, `after` seconds since its start."""
         self._ready = True
         own = self._spans + self._restored()
-        utils.log(start_report.sentence(after, self._engine.timeline.spans, own))
+        utils.log(start_report.sentence(after, self._timeline.spans, own))
 
     def warm(self, facts: ModelFacts) -> None:
         """Run the warm-up, if there is one, and keep what was compiled."""
@@ -107,7 +118,7 @@ class ColdStart:
             return
         self._reported = True
         zero = self._engine.started_at
-        server = [span._replace(start=span.start + zero, end=span.end + zero) for span in self._engine.timeline.spans]
+        server = [span._replace(start=span.start + zero, end=span.end + zero) for span in self._timeline.spans]
         last = max([zero, *(span.end for span in [*server, *self._spans])])
         spans = [*self._spans, *self._restored(), *server, Span("first poll", last, max(last, time.monotonic()))]
         utils.log(start_report.structured(spans))

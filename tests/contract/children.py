@@ -119,8 +119,9 @@ def worker(command, environ, port, until, guard=None):
     """
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     import engine
+    from server import tree
 
-    engine._GUARD = guard or engine._GUARD
+    tree._GUARD = guard or tree._GUARD
     complete = threading.Event()
 
     def on_line(line):
