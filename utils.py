@@ -9,12 +9,19 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Iterable
+from typing import TypedDict
 
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MASK = "***"
 _MIN_SECRET = 4  # masking every "a" of a one-letter key would make the log unreadable and hide nothing
 
-_state = {"level": LEVELS["info"], "secrets": ()}
+class _State(TypedDict):
+    level: int
+    secrets: tuple[str, ...]
+
+
+_state: _State = {"level": LEVELS["info"], "secrets": ()}
 _lock = threading.Lock()
 
 
@@ -23,7 +30,7 @@ def set_log_level(level: str) -> None:
     _state["level"] = LEVELS[level]
 
 
-def hide(secrets) -> None:
+def hide(secrets: Iterable[str | None]) -> None:
     """From now on every log line, and every `redact`, shows these strings as ***."""
     known = {s for s in secrets if s and len(s) >= _MIN_SECRET}
     # Longest first: a secret that contains another must not leave its tail behind.

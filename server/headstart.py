@@ -162,7 +162,7 @@ def wait_as_spare(number: int) -> None:
     answer.sendall(b"y")
     answer.close()
     sys.argv = ["-c", "--multiprocessing-fork"]
-    sys.path[0] = ""  # as after -c
+    own_folder_first("")  # as after -c
     main = sys.modules["__main__"]
     for name in set(vars(main)) - {"__name__", "__builtins__", "__doc__", "__package__", "__loader__", "__spec__"}:
         del vars(main)[name]
@@ -177,9 +177,15 @@ def _open(fd: int) -> bool:
     return True
 
 
+def own_folder_first(folder: str) -> None:
+    """`folder` in the place of this script's own, where Python put that at all (not with PYTHONSAFEPATH or -P)."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = folder
+
+
 def run() -> None:
     count, module = int(sys.argv[1]), sys.argv[2]
-    sys.path[0] = os.getcwd()  # as after -m
+    own_folder_first(os.getcwd())  # as after -m
     sys.argv = sys.argv[2:]
     spares: list[Spare] = []
     with contextlib.suppress(OSError):
@@ -191,7 +197,7 @@ def run() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--spare":
-        sys.path[0] = os.getcwd()
+        own_folder_first(os.getcwd())
         wait_as_spare(int(sys.argv[2]))
     else:
         run()

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from settings import flags
+from settings.description import describe
+from settings.environment import engine_environ
 from settings.flags import profiles
 from settings.flags.parallel import tensor_parallel
-from settings.flags.values import Notice, Problem, boolean, nearest
+from settings.flags.values import Notice, Problem, Snapshot, nearest
 from settings.limits import Limits
+from settings.masking import line, secret_values
+from settings.resolved import ConfigError, Settings
 from settings.worker_settings import WORKER_SETTINGS, StartSettings, worker_values
-from utils import MASK
 
 DEFAULT_MODEL = "meta-llama/Meta-Llama-3-8B-Instruct"
 # Documented defaults of this worker; one is passed on only where the SGLang at hand has another.
@@ -31,56 +32,7 @@ DEFAULTS = {
 UNNAMED_MODEL = "default"
 
 
-class ConfigError(Exception):
-    """Everything that is wrong with the configuration; `problems` has one line each, secrets masked."""
-
-    def __init__(self, problems: list[str]):
-        self.problems = problems
-        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in the configuration:"
-        super().__init__("\n  ".join([count, *problems]))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the worker runs with. Times in seconds."""
-
-    model: str                           # as the user named it
-    revision: str | None
-    served_model_name: str
-    port: int                            # of the server, on 127.0.0.1
-    api_key: str | None = field(repr=False)
-    admin_api_key: str | None = field(repr=False)
-    is_embedding: bool
-    lora_enabled: bool
-    skip_tokenizer_init: bool
-    apply_chat_template: bool            # the default for native `text` jobs
-    server_args: tuple[str, ...] = field(repr=False)       # complete, after the launch command
-    offline: bool                        # everything the server loads is on this machine
-    launch_command: tuple[str, ...] = field(repr=False)
-    startup_timeout: float
-    max_concurrency: int | None
-    idle_timeout: float                  # of silence inside a stream
-    request_timeout: float               # of a request that does not stream; 0 = none
-    shutdown_timeout: float
-    wait_timeout: float                  # of a job, for an engine that is being restarted
-    retry_timeout: float                 # during which a request is tried again; 0 = never
-    keepalive: float                     # silence in an OpenAI stream before a comment is sent; 0 = never
-    max_restarts: int
-    restart_window: float
-    hang_timeout: float                  # 0 = never taken for hung
-    chunk_bytes: int
-    limits: Limits
-    allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
-    sdk_fast_start: bool                 # jobs start without the SDK's own pauses
-    stream_posts: float                  # chunks a second that all streams share; 0 = no limit
-    incremental: bool                    # native streams carry what is new, not all there is
-    start: StartSettings
-    log_level: str
-    secrets: tuple[str, ...] = field(repr=False)
-    notices: tuple[Notice, ...]
-
-
-def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, python: str) -> Settings:
+def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, python: str) -> Settings:
     """The settings that `environ` asks for; `python` runs the server where no launch command is set.
 
     `gpu_count` is the number of visible GPUs, None or 0 without any. Raises ConfigError with every problem.
@@ -91,7 +43,7 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
     extra = worker["SGLANG_EXTRA_ARGS"]
     given = flags.Given([*argv, *extra], snapshot)
     from_extra = flags.read(extra, snapshot)
-    problems += [Problem("SGLANG_EXTRA_ARGS", "", line) for line in flags.refused(from_extra)]
+    problems += [Problem("SGLANG_EXTRA_ARGS", "", reason) for reason in flags.refused(from_extra)]
     notices += _unknown_options(from_extra, snapshot)
     config_file = worker["SGLANG_CONFIG_FILE"]
 
@@ -116,9 +68,9 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
     notices += _likely_typos(environ, snapshot)
     if environ.get("CONFIG", "").strip():
         notices.append(("warn", "CONFIG is not read: SGLANG_CONFIG_FILE names SGLang's configuration file"))
-    secrets = _secrets(environ, given)
+    secrets = secret_values(environ, given)
     if problems:
-        raise ConfigError(sorted({_line(problem, secrets) for problem in problems}))
+        raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
 
     server_args = (*head, *tp_size, *profile, *argv, *extra)
     return Settings(
@@ -146,31 +98,13 @@ def load(environ: Mapping[str, str], snapshot: dict, gpu_count: int | None, pyth
         notices=tuple(notices))
 
 
-def _line(problem: Problem, secrets: tuple[str, ...]) -> str:
-    # Masked before it is cut or quoted: afterwards a secret could no longer be found.
-    value = MASK if flags.is_secret(problem.name) else _masked(problem.value, secrets)
-    value = value if len(value) <= 80 else value[:80] + "…"
-    return f"{problem.name}{'=' + _quoted(value) if problem.value else ''}: {_masked(problem.reason, secrets)}"
-
-
-def _quoted(word: str) -> str:
-    return word if MASK in word else shlex.quote(word)
-
-
-def _masked(text: str, secrets: tuple[str, ...]) -> str:
-    # Shorter ones are masked only where they stand as a value, as utils.hide explains.
-    for secret in sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
-
-
-def _unknown_options(items: list[flags.Item], snapshot: dict) -> list[Notice]:
+def _unknown_options(items: list[flags.Item], snapshot: Snapshot) -> list[Notice]:
     known = [name for entry in snapshot["flags"].values() for name in entry["names"]]
     return [("warn", f"SGLANG_EXTRA_ARGS: {item.spelled} is no option of SGLang {snapshot['sglang']}"
                      f"{nearest(item.spelled, known)}; it is passed on as it is") for item in items if not item.flag]
 
 
-def _likely_typos(environ: Mapping[str, str], snapshot: dict) -> list[Notice]:
+def _likely_typos(environ: Mapping[str, str], snapshot: Snapshot) -> list[Notice]:
     # What cannot be set is nothing to suggest: SSL_CERT_FILE, say, is OpenSSL's own variable.
     known = known_variables(snapshot) - {flags.variable(flag) for flag in flags.REFUSED}
     # A family with many members of its own, of which none is the worker's.
@@ -185,71 +119,11 @@ def _likely_typos(environ: Mapping[str, str], snapshot: dict) -> list[Notice]:
     return lines
 
 
-def known_variables(snapshot: dict) -> set[str]:
+def known_variables(snapshot: Snapshot) -> set[str]:
     """Every variable that configures this worker."""
     own = {setting.name for setting in WORKER_SETTINGS}
     return own | {*flags.variables(snapshot), "ENABLE_FLASHINFER_MLA"}
 
 
-def _secrets(environ: Mapping[str, str], given: flags.Given) -> tuple[str, ...]:
-    # By its name alone a variable may also be a switch ("…_DISABLE_TOKEN=true"): masking such a word everywhere
-    # would spoil the log. A flag that names a key always holds one.
-    from_names = {value.strip() for name, value in environ.items()
-                  if flags.is_secret(name) and boolean(value) is None and len(value.strip()) >= 8}
-    from_flags = {value for item in given.items if _hidden(item) for value in item.values}
-    return tuple(sorted((from_names | from_flags) - {""}))
-
-
-def _hidden(item: flags.Item) -> bool:
-    return flags.is_secret(item.flag or item.spelled)
-
-
-def describe(settings: Settings) -> str:
-    """The resolved server command, one option a line and ready to paste, and the settings; secrets as ***."""
-    command = [[_quoted(_masked(word, settings.secrets)) for word in settings.launch_command]]
-    hidden = False
-    for word in settings.server_args:
-        spelled, equals, _ = word.partition("=")
-        option = re.match(r"--?[a-zA-Z]", word) is not None
-        if option:
-            hidden = flags.is_secret(spelled)
-            command.append([])
-        if hidden and (equals or not option):
-            word = f"{spelled}={MASK}" if option else MASK
-        command[-1].append(_quoted(_masked(word, settings.secrets)))
-    shown = {name: getattr(settings, name) for name in (
-        "model", "revision", "served_model_name", "offline", "port", "is_embedding", "lora_enabled",
-        "skip_tokenizer_init", "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout",
-        "request_timeout", "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts",
-        "restart_window", "hang_timeout", "chunk_bytes", "stream_posts", "sdk_fast_start", "incremental",
-        "limits", "allowed_routes", "start", "log_level")}
-    shown |= {name: MASK if getattr(settings, name) else None for name in ("api_key", "admin_api_key")}
-    text = ["command:", "  " + " \\\n    ".join(map(" ".join, command)), "settings:"]
-    text += [f"  {name} = {_masked(str(value), settings.secrets)}" for name, value in shown.items()]
-    text += ["notes:"] * bool(settings.notices)
-    text += [f"  {level}: {_masked(line, settings.secrets)}" for level, line in settings.notices]
-    return "\n".join(text)
-
-
-def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The server's environment: `environ` without what is only the worker's business.
-
-    The worker's own settings go (SGLang would take SGLANG_PORT for the base of its internal ports,
-    get_open_port in srt/utils/network.py), and so do RunPod's credentials and job addresses, and keys that
-    reach the server as arguments. Tokens for downloads stay.
-    """
-    own = {setting.name for setting in WORKER_SETTINGS} | {"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY"}
-    passed = {flags.variable(word.partition("=")[0]) for word in settings.server_args if word.startswith("--")}
-    kept = {name: value for name, value in environ.items()
-            if name not in own and not name.startswith("RUNPOD_WEBHOOK_")
-            and not (name in passed and flags.is_secret(name))}
-    # Both dumps keep a crashed server alive for up to a minute, while the worker could already be replaced.
-    for dump in ("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "SGLANG_CUDA_COREDUMP_BEFORE_CRASH"):
-        kept.setdefault(dump, "0")
-    # Settings of a job that make the sampler divide infinities would otherwise end the server.
-    kept.setdefault("SGLANG_SANITIZE_NAN_LOGITS", "1")
-    # Seconds between two looks at whether a client is still there (SGLang: 4), for what cannot be aborted by name:
-    # /v1/messages, and each of several answers to one prompt.
-    kept.setdefault("SGLANG_REQUEST_STATE_WAIT_TIMEOUT", "1")
-    kept |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if settings.offline else {}
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+__all__ = ["DEFAULT_MODEL", "DEFAULTS", "UNNAMED_MODEL", "ConfigError", "Settings", "describe", "engine_environ",
+           "known_variables", "load"]

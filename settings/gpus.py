@@ -19,7 +19,7 @@ def visible() -> int | None:
 
         pynvml.nvmlInit()
         try:
-            return pynvml.nvmlDeviceGetCount()
+            return int(pynvml.nvmlDeviceGetCount())
         finally:
             pynvml.nvmlShutdown()
     except Exception:  # no library, or no driver: both are ordinary on a machine without a GPU

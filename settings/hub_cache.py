@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Where the platform puts a cached model; a network volume is mounted at the same /runpod-volume.
 RUNPOD_CACHE = "/runpod-volume/huggingface-cache/hub"
@@ -199,7 +199,7 @@ def _safetensors_problem(path: Path, size: int) -> str | None:
     return None if size == promised else f"{path.name} has {size} of {promised} bytes"
 
 
-def read_json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None when there is none."""
     try:
         with open(path, encoding="utf-8") as f:

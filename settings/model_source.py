@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from settings import flags, hub_cache
 from settings.config import Settings
-from settings.flags.values import Notice, boolean
+from settings.flags.values import Notice, Snapshot, boolean
 from settings.hub_cache import Needs
 
 MODEL, DRAFT, TOKENIZER = "--model-path", "--speculative-draft-model-path", "--tokenizer-path"
@@ -42,7 +42,7 @@ class Source(NamedTuple):
     misses: tuple[str, ...] = ()    # places that have it, but not whole
 
 
-def locate(settings: Settings, snapshot: dict, environ: Mapping[str, str]) -> Settings:
+def locate(settings: Settings, snapshot: Snapshot, environ: Mapping[str, str]) -> Settings:
     """`settings` with folders in its server_args, `offline`, and notices of what was found where.
 
     `snapshot` is that of the flags. Reads files; asks no network.
@@ -154,9 +154,10 @@ def _source(name: str, revision: str | None, places: list[str], needs: Needs) ->
     repository, file = _gguf(name)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
         return Source(None, name)
-    misses = []
+    misses: list[str] = []
     for found in hub_cache.snapshots(repository, revision, places):
-        reason, path = found.problem, None
+        path: str | None = None
+        reason: str | None = found.problem
         if found.folder and file:
             path, reason = _gguf_file(found.folder, file)
         elif found.folder and (reason := hub_cache.problem(found.folder, needs)) is None:
@@ -218,7 +219,7 @@ def _elsewhere(folder: str, remote_code: bool) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def rewritten(argv: Sequence[str], replaced: Mapping[str, Sequence[str]], snapshot: dict) -> tuple[str, ...]:
+def rewritten(argv: Sequence[str], replaced: Mapping[str, Sequence[str]], snapshot: Snapshot) -> tuple[str, ...]:
     """`argv` with new values for the flags of `replaced`, where the last of each stands; a flag not there comes last.
 
     Pure. Everything else stays word for word.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from settings.flags import legacy
-from settings.flags.values import Notice, Problem, arguments, boolean, looks_negative
+from settings.flags.values import Notice, Problem, Snapshot, arguments, boolean, looks_negative
 
 # Shells and platforms set HOST and PORT for reasons of their own; the worker chooses both for the server.
 NOT_READ = {"HOST", "PORT", "CONFIG", "HELP"}
@@ -43,7 +43,7 @@ def variable(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_").upper()
 
 
-def variables(snapshot: dict) -> dict[str, str]:
+def variables(snapshot: Snapshot) -> dict[str, str]:
     """Every variable that is read as a flag, and the flag's canonical name."""
     known = {variable(name): flag for flag, entry in snapshot["flags"].items() for name in entry["names"]}
     known |= {name: flag for name, flag in ALIASES.items() if flag in snapshot["flags"]}
@@ -59,7 +59,7 @@ def is_secret(name: str) -> bool:
         words in (["WATERMARK", "CONFIG"], ["AWS", "ACCESS", "KEY", "ID"]))
 
 
-def argv_for(environ: Mapping[str, str], snapshot: dict) -> tuple[list[str], list[Notice], list[Problem]]:
+def argv_for(environ: Mapping[str, str], snapshot: Snapshot) -> tuple[list[str], list[Notice], list[Problem]]:
     """(arguments, notices, problems) for every variable of `environ` that is a flag; blank means unset."""
     given: legacy.Given = {}
     argv: list[str] = []
@@ -85,7 +85,7 @@ def argv_for(environ: Mapping[str, str], snapshot: dict) -> tuple[list[str], lis
     return argv, notices, clashes + problems
 
 
-def _spellings(snapshot: dict) -> dict[str, tuple[str, bool]]:
+def _spellings(snapshot: Snapshot) -> dict[str, tuple[str, bool]]:
     """{every option string of the parser: (canonical name, False for a `--no-` form)}"""
     spellings = {"--help": ("--help", True), "-h": ("--help", True)}
     for flag, entry in snapshot["flags"].items():
@@ -96,7 +96,7 @@ def _spellings(snapshot: dict) -> dict[str, tuple[str, bool]]:
     return spellings
 
 
-def read(argv: Iterable[str], snapshot: dict) -> list[Item]:
+def read(argv: Iterable[str], snapshot: Snapshot) -> list[Item]:
     """What argparse makes of `argv`: one item an option, in order. Unique beginnings count, as there."""
     spellings = _spellings(snapshot)
 
@@ -123,7 +123,7 @@ def read(argv: Iterable[str], snapshot: dict) -> list[Item]:
 class Given:
     """The options among some server arguments, the last of each winning, as argparse has it."""
 
-    def __init__(self, argv: list[str], snapshot: dict):
+    def __init__(self, argv: list[str], snapshot: Snapshot):
         self.items = read(argv, snapshot)
         self._last = {item.flag: item for item in self.items if item.flag}
 
@@ -156,5 +156,5 @@ def refused(items: Iterable[Item]) -> list[str]:
     return [f"{item.spelled} cannot be set: {REFUSED[item.flag]}" for item in items if item.flag in REFUSED]
 
 
-__all__ = ["ALIASES", "NOT_READ", "REFUSED", "Given", "Item", "Notice", "Problem", "argv_for", "boolean",
+__all__ = ["ALIASES", "NOT_READ", "REFUSED", "Given", "Item", "Notice", "Problem", "Snapshot", "argv_for", "boolean",
            "is_secret", "read", "refused", "variable", "variables"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
-from settings.flags.values import BOOLEANS, Notice, Problem, boolean, nearest
+from settings.flags.values import BOOLEANS, Notice, Problem, Snapshot, boolean, nearest
 
 Given = dict[str, tuple[str, str]]     # canonical flag -> (variable, its text)
 
@@ -27,7 +28,7 @@ _TEMPLATES = {"llama3", "llama-3", "qwen", "openchat", "mistral-instruct"}
 
 
 def modernise(given: Given, environ: Mapping[str, str],
-              snapshot: dict) -> tuple[Given, list[Notice], list[Problem]]:
+              snapshot: Snapshot) -> tuple[Given, list[Notice], list[Problem]]:
     """(`given` with older spellings replaced, notices, problems); a problem says what is valid today."""
     rules = Rules(dict(given), snapshot)
     rules.values()
@@ -38,7 +39,7 @@ def modernise(given: Given, environ: Mapping[str, str],
 
 
 class Rules:
-    def __init__(self, given: Given, snapshot: dict):
+    def __init__(self, given: Given, snapshot: Snapshot):
         self.given, self.flags, self.version = given, snapshot["flags"], snapshot["sglang"]
         self.notices: list[Notice] = []
         self.problems: list[Problem] = []
@@ -46,8 +47,9 @@ class Rules:
     def _moved(self, name: str, text: str, becomes: str) -> None:
         self.notices.append(("warn", f"{name}={text} is not in SGLang {self.version}: {becomes}"))
 
-    def _choices(self, flag: str) -> list:
-        return self.flags.get(flag, {}).get("choices", [])
+    def _choices(self, flag: str) -> list[Any]:
+        choices: list[Any] = self.flags.get(flag, {}).get("choices", [])
+        return choices
 
     def values(self) -> None:
         for (flag, old), (new, why) in _VALUES.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from settings.flags import Given
-from settings.flags.values import Notice
+from settings.flags.values import Notice, Snapshot
 
 
 class Choice(NamedTuple):
@@ -25,10 +25,10 @@ FAST = (
             "--cuda-graph-max-seq-len-prefill", "--cuda-graph-prefill-max-context")),
     Choice(("--disable-flashinfer-autotune",), ("--flashinfer-autotune-skip-ops",)),
 )
-PROFILES = {"default": (), "fast": FAST}
+PROFILES: dict[str, tuple[Choice, ...]] = {"default": (), "fast": FAST}
 
 
-def arguments(profile: str, given: Given, snapshot: dict, config_file: bool) -> tuple[list[str], list[Notice]]:
+def arguments(profile: str, given: Given, snapshot: Snapshot, config_file: bool) -> tuple[list[str], list[Notice]]:
     """(arguments, notices) that `profile` adds to what is `given`."""
     if not PROFILES[profile]:
         return [], []

@@ -9,8 +9,8 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 BOOLEANS = "true, 1, yes, on, or false, 0, no, off"
@@ -20,6 +20,8 @@ _LEVELS = ["debug", "info", "warning", "error", "critical"]
 _LATE_CHOICES = {"--log-level": _LEVELS, "--log-level-http": _LEVELS}
 
 Notice = tuple[str, str]    # level, line
+Entry = dict[str, Any]      # one flag of the snapshot
+Snapshot = dict[str, Any]   # builder/flags.json
 
 
 class Problem(NamedTuple):
@@ -61,14 +63,14 @@ def _json_list(text: str) -> None:
         raise ValueError("not a list")
 
 
-_READERS = {
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "str": (str, ""), "int": (int, "a whole number"), "float": (float, "a number"),
     "size": (_size, "a whole number, or one with a suffix such as 16k or 16Ki"),
     "json": (json.loads, "JSON"), "json_list": (_json_list, "a JSON list"),
 }
 
 
-def _one(flag: str, entry: dict, text: str) -> tuple[str, str | None]:
+def _one(flag: str, entry: Entry, text: str) -> tuple[str, str | None]:
     """One value as the parser wants it, and what is wrong with it (None when nothing is)."""
     read, allowed = _READERS[entry["type"]]
     try:
@@ -102,7 +104,7 @@ def _elements(text: str) -> list[str]:
     return shlex.split(text)
 
 
-def _list(flag: str, entry: dict, text: str) -> tuple[list[str], str | None]:
+def _list(flag: str, entry: Entry, text: str) -> tuple[list[str], str | None]:
     try:
         parts = _elements(text)
     except ValueError as error:
@@ -133,7 +135,7 @@ def _adapter(text: str) -> str | None:
     return None if {"lora_name", "lora_path"} <= adapter.keys() else "must have lora_name and lora_path"
 
 
-def arguments(flag: str, entry: dict, text: str) -> tuple[list[str], str | None]:
+def arguments(flag: str, entry: Entry, text: str) -> tuple[list[str], str | None]:
     """(arguments, None) for one flag's text, or ([], what is allowed instead)."""
     kind, truth = entry["kind"], boolean(text)
     if kind == "removed":

@@ -278,7 +278,7 @@ def test_the_servers_environment():
     assert config.engine_environ(load(environ), environ) == {
         "PATH": "/bin", "HF_TOKEN": "hf_12345678", "RUNPOD_POD_ID": "pod", "SGLANG_LOG_MS": "1", "DTYPE": "half",
         "SGLANG_CUDA_COREDUMP_BEFORE_CRASH": "1", "SGLANG_PYSPY_DUMP_BEFORE_CRASH": "0", "PYTHONUNBUFFERED": "1",
-        "SGLANG_SANITIZE_NAN_LOGITS": "1", "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1"}
+        "SGLANG_SANITIZE_NAN_LOGITS": "1", "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1", "PYTHONSAFEPATH": "1"}
     assert environ["SGLANG_PORT"] == "30001"
 
 
@@ -301,3 +301,12 @@ def test_any_environment_loads_or_reports(environ, gpus):
     assert (parsed["--host"], parsed["--port"]) == ("127.0.0.1", settings.port)
     config.describe(settings)
     config.engine_environ(settings, environ)
+
+
+@pytest.mark.parametrize(("path", "kept"), [("/a:/b", "/a:/b"), (":/a", "/a"), ("/a:", "/a"), ("/a::/b", "/a:/b"),
+                                            (":", ""), ("", "")])
+def test_the_working_folder_is_not_on_the_servers_python_path(path, kept):
+    told = config.engine_environ(load(), {"PYTHONPATH": path})
+    assert (told["PYTHONPATH"], told["PYTHONSAFEPATH"]) == (kept, "1")
+    assert "PYTHONPATH" not in config.engine_environ(load(), {})
+    assert config.engine_environ(load(), {"PYTHONSAFEPATH": ""})["PYTHONSAFEPATH"] == ""
