@@ -1,9 +1,10 @@
 """The clients' side of the platform's stand-in: /run, /runsync, /status, /stream, /cancel, /health,
 /purge-queue and the OpenAI route.
 
-A failed job answers 500 on the OpenAI route with the job's JSON, the worker's error string under "error".
-Once a stream has begun there is no status left to change, and what the platform does then is not
-documented: here the connection is cut, so that no client takes a broken answer for a whole one.
+A key comes as Bearer or in `x-api-key`, and HEAD is answered as GET is. A failed job answers 500 on the OpenAI route
+with the job's JSON, the worker's error string under "error". Once a stream has begun there is no status left to change,
+and what the platform does then is not documented: here the connection is cut, so that no client takes a broken answer
+for a whole one. What else is not documented is a setting: see platform_records.UNKNOWNS.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from aiohttp import web
 from local.platform_records import Job, Refused
 
 DEFAULT_WAIT_MS = 90_000
+GET_INPUTS = {"empty": {}, "null": None, "absent": ...}
 SSE = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
 
@@ -38,13 +40,15 @@ class ClientRoutes:
                 ("POST", "/cancel/{job}", self.cancel), ("GET", "/health", self.health),
                 ("POST", "/purge-queue", self.purge),
                 ("GET", "/openai/{path:.+}", self.openai), ("POST", "/openai/{path:.+}", self.openai)):
-            router.add_route(method, base + path, self._keyed(path.split("/")[1], handler))
+            keyed = self._keyed(path.split("/")[1], handler)
+            router.add_route(method, base + path, keyed)
+            if method == "GET":  # the web server leaves the body out
+                router.add_route("HEAD", base + path, keyed)
 
     def _keyed(self, kind: str, handler):
         async def keyed(request: web.Request) -> web.StreamResponse:
-            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-            if self.platform.auth and not (scheme.lower() == "bearer" and key.strip()):
-                raise Refused(401, "missing bearer key: send the header Authorization: Bearer KEY")
+            if self.platform.auth and not _key(request):
+                raise Refused(401, "missing key: send the header Authorization: Bearer KEY")
             if self.platform.rates is None:
                 return await handler(request)
             with self.platform.rates.counted(kind):
@@ -114,21 +118,36 @@ class ClientRoutes:
 
     # ------------------------------------------------------------ the OpenAI route
     async def openai(self, request: web.Request) -> web.StreamResponse:
-        job_input = {"openai_route": "/" + request.match_info["path"]}
-        if request.method == "POST":
-            job_input["openai_input"] = await self._body(request, self.store.limits.runsync_body)
-        elif self.platform.get_input is not ...:
-            job_input["openai_input"] = self.platform.get_input
+        job_input = {"openai_route": self._path_as_sent(request)}
+        body = await self._openai_body(request)
+        if body is not ...:
+            job_input["openai_input"] = body
         job = self.store.submit(job_input, "openai")
+        streamed = isinstance(body, dict) and body.get("stream") is True
         try:
-            if (job_input.get("openai_input") or {}).get("stream") is True:
+            if streamed:
                 return await self._relay(request, job)
+            await self._final(job)
+            return self._whole(job)
         except (asyncio.CancelledError, ConnectionError):
-            if not job.is_final:
+            if not job.is_final and (streamed or self.platform.unknowns.abandoned == "cancel"):
                 self.store.cancel(job.id)
             raise
-        await self._final(job)
-        return self._whole(job)
+
+    def _path_as_sent(self, request: web.Request) -> str:
+        """What follows the prefix in the request's first line, query and percent-encoding untouched.
+
+        Whether RunPod hands them on so is not documented; a worker has to cope with it.
+        """
+        prefix = f"/v2/{self.platform.endpoint_id}/openai"
+        sent = request.raw_path
+        return sent.removeprefix(prefix) if sent.startswith(prefix) else "/" + request.match_info["path"]
+
+    async def _openai_body(self, request: web.Request):
+        """The body of a POST that has one; otherwise what stands for none: a worker cannot tell it from a GET."""
+        if request.method == "POST" and (request.can_read_body and await request.read()):
+            return await self._body(request, self.store.limits.runsync_body)
+        return GET_INPUTS[self.platform.unknowns.get_input]
 
     async def _final(self, job: Job) -> None:
         await self.platform.until(job.id, lambda: job.is_final, None)
@@ -143,6 +162,8 @@ class ClientRoutes:
 
     async def _relay(self, request: web.Request, job: Job) -> web.StreamResponse:
         response, sent = web.StreamResponse(headers=SSE), 0
+        if self.platform.unknowns.stream_header == "at-once":
+            await response.prepare(request)
         while True:
             await self.platform.until(
                 job.id, lambda seen=sent: job.is_final or len(job.chunks) > seen, None)
@@ -162,3 +183,9 @@ class ClientRoutes:
             return response
         await response.write_eof()
         return response
+
+
+def _key(request: web.Request) -> str:
+    """The key of a client; Anthropic's clients have a header of their own for it."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" and key.strip() else request.headers.get("x-api-key", "").strip()

@@ -17,12 +17,14 @@ from local.platform_records import Chunk, Job, Limits, Policy, Refused, Worker
 
 
 class JobStore:
-    """All jobs of one endpoint. `on_change(job)` is called after every change of a job."""
+    """All jobs of one endpoint. `on_change(job)` is called after every change of a job; `split_chunks()` says whether
+    chunks above the limit are taken."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None,
-                 policy: Policy | None = None, on_change: Callable[[Job], None] = lambda job: None):
+                 policy: Policy | None = None, on_change: Callable[[Job], None] = lambda job: None,
+                 split_chunks: Callable[[], bool] = lambda: False):
         self.clock, self.limits, self.policy = clock, limits or Limits(), policy or Policy()
-        self.on_change = on_change
+        self.on_change, self.split_chunks = on_change, split_chunks
         self.jobs: dict[str, Job] = {}
         self.queue: deque[Job] = deque()
         self.workers: dict[str, Worker] = {}
@@ -104,12 +106,17 @@ class JobStore:
         return taken
 
     def chunk(self, worker_id: str, job_id: str, body: bytes) -> None:
-        """A job-stream POST, {"output": …}. Ignored when the job has ended or is no longer this worker's."""
+        """A job-stream POST, {"output": …}. Ignored when the job has ended or is no longer this worker's.
+
+        Refused(400) above the chunk limit, unless such chunks are taken and split for /stream.
+        """
         job, payload = self._posted(job_id, body)
         if job.status != "IN_PROGRESS" or job.worker_id != worker_id:
             return
         if len(body) > self.limits.chunk:
             self.oversized_chunks += 1
+            if not self.split_chunks():
+                raise Refused(400, f"chunk of {len(body)} bytes exceeds {self.limits.chunk}")
         job.chunks.append(Chunk(self.clock(), payload.get("output"), len(body)))
         self.on_change(job)
 

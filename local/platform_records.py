@@ -36,6 +36,32 @@ class Policy:
     ttl: int = 86_400_000
 
 
+# What RunPod does not document, as settings of the stand-in: what it is about, and the choices. The first is the
+# default, and the harsher one: a worker and a client that live with it live with the others.
+UNKNOWNS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "get_input": ("the openai_input of a GET, or of a POST without a body, on the OpenAI route",
+                  ("empty", "null", "absent")),
+    "large_chunk": ("a job-stream POST above 1 MB: answered 400, or taken and cut for /stream", ("refuse", "split")),
+    "abandoned": ("the job whose unstreamed request on the OpenAI route lost its client", ("cancel", "finish")),
+    "stream_header": ("when the header of a stream leaves", ("first-chunk", "at-once")),
+}
+
+
+@dataclass(frozen=True)
+class Unknowns:
+    """One choice of each; ValueError for one that is none. See UNKNOWNS."""
+
+    get_input: str = "empty"
+    large_chunk: str = "refuse"
+    abandoned: str = "cancel"
+    stream_header: str = "first-chunk"
+
+    def __post_init__(self) -> None:
+        for name, (_, choices) in UNKNOWNS.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}")
+
+
 class Refused(Exception):
     """A request that the platform turns down, with its HTTP status."""
 

@@ -16,8 +16,8 @@ import openai
 import pytest
 import pytest_asyncio
 
-from local.platform_records import Limits, Policy, Refused
-from local.runpod_platform import GET_INPUTS, Platform
+from local.platform_records import Limits, Policy, Refused, Unknowns
+from local.runpod_platform import Platform
 
 # One loop for all: the worker that most tests share takes seconds to start.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -134,7 +134,7 @@ async def shared(served):
     """A platform with one worker that takes one job at a time. A test asks only for its own jobs there."""
     yield served
     served.faults.clear()
-    served.post_delay_ms, served.get_input = 0, {}
+    served.post_delay_ms, served.unknowns = 0, Unknowns()
 
 
 @function_fixture
@@ -287,6 +287,16 @@ async def test_a_result_above_20_mb_is_refused_and_lost(shared):
     assert "Failed to return job results. | 400" in shared.worker.log()
 
 
+async def test_a_chunk_above_1_mb_is_refused_and_the_sdk_says_so(shared):
+    job = await (await shared.submit({"big": 10**6})).finished()
+    assert job.status == "COMPLETED" and job.output == ["x" * 10**6] and not job.chunks
+    assert [c.status for c in shared.calls_of("job-stream", job.id)] == [400]
+
+    shared.unknowns = Unknowns(large_chunk="split")
+    job = await (await shared.submit({"big": 10**6})).finished()
+    assert len(job.chunks) == 1 and [c.status for c in shared.calls_of("job-stream", job.id)] == [200]
+
+
 async def test_pings_name_the_worker_and_its_jobs(platform, start_worker, tmp_path):
     job = await platform.submit({"hang": str(tmp_path / "mark")})
     worker = await start_worker(platform)
@@ -380,9 +390,16 @@ async def test_a_body_above_its_limit_is_refused(platform, http, path, limit):
     assert not platform.store.jobs
 
 
-@pytest.mark.parametrize("headers", [{}, {"x-api-key": "k"}, {"Authorization": "k"},
+@pytest.mark.parametrize("headers", [{"Authorization": "Bearer k"}, {"Authorization": "bearer k"}, {"x-api-key": "k"},
+                                     {"x-api-key": "k", "Authorization": "Bearer "}])
+async def test_a_key_comes_as_bearer_or_in_a_header_of_its_own(platform, headers):
+    async with aiohttp.ClientSession(headers=headers) as session:
+        assert (await answer(session, "GET", f"{platform.url}/health"))[0] == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": " "}, {"Authorization": "k"},
                                      {"Authorization": "Bearer "}, {"Authorization": "Basic k"}])
-async def test_a_client_without_a_bearer_key_is_refused(platform, headers):
+async def test_a_client_without_a_key_is_refused(platform, headers):
     async with aiohttp.ClientSession(headers=headers) as session:
         for method, path in (("GET", "/health"), ("POST", "/run"), ("GET", "/openai/v1/models")):
             status, seen = await answer(session, method, platform.url + path, json={"input": {}})
@@ -441,7 +458,7 @@ async def test_openai_stream_arrives_while_the_job_runs(shared, http, tmp_path):
 
 @pytest.mark.parametrize("shape, seen", [("empty", {}), ("null", None), ("absent", "absent")])
 async def test_openai_get(shared, http, shape, seen):
-    shared.get_input = GET_INPUTS[shape]
+    shared.unknowns = Unknowns(get_input=shape)
     status, got = await answer(http, "GET", f"{shared.openai_url}/models")
     assert status == 200 and got["data"][0]["id"] == "m" and got["seen"] == seen
 
@@ -454,6 +471,82 @@ async def test_openai_failure_before_output_is_a_500_with_the_error(shared, clie
     assert raised.value.status_code == 500
     body = raised.value.response.json()
     assert body["status"] == "FAILED" and json.loads(body["error"]) == {"code": 404}
+
+
+@pytest.mark.parametrize("shape, seen", [("empty", {}), ("null", None), ("absent", "absent")])
+async def test_openai_post_without_a_body_is_a_job_like_a_get(platform, http, shape, seen):
+    platform.unknowns = Unknowns(get_input=shape)
+    post = asyncio.create_task(http.post(f"{platform.openai_url}/responses/resp_1/cancel"))
+    job = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+    assert job.input["openai_route"] == "/v1/responses/resp_1/cancel"
+    assert job.input.get("openai_input", "absent") == seen
+    platform.store.done("w", job.id, b'{"output": [{"id": "resp_1", "status": "cancelled"}]}')
+    async with await post as response:
+        assert (response.status, await response.json()) == (200, {"id": "resp_1", "status": "cancelled"})
+
+
+async def test_the_openai_client_cancels_a_response_without_a_body(platform):
+    async with openai.AsyncOpenAI(base_url=platform.openai_url, api_key="k", max_retries=0) as sdk:
+        cancelling = asyncio.create_task(sdk.responses.cancel("resp_1"))
+        job = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+        assert job.input == {"openai_route": "/v1/responses/resp_1/cancel", "openai_input": {}}
+        platform.store.done("w", job.id, json.dumps({"output": [{"id": "resp_1", "object": "response"}]}).encode())
+        assert (await cancelling).id == "resp_1"
+
+
+@pytest.mark.parametrize("sent", [
+    "/v1/messages?beta=true", "/v1/models/org%2Fname", "/v1/models/a%20b?x=%C3%A9&y=1+2", "/v1/models/a%3Fb",
+    "/v1//models", "/v1/models/%7Ename", "/v1/models/..%2f..%2Fflush_cache", "/v1/models?"])
+async def test_query_and_percent_encoding_reach_the_worker_as_sent(platform, sent):
+    target = f"/v2/local/openai{sent}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", platform.port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n\r\n".encode())
+    job = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+    writer.close()
+    assert job.input["openai_route"] == sent
+
+
+@pytest.mark.parametrize("path", ["/health", "/openai/v1/models"])
+async def test_head_is_a_get_without_a_body(shared, http, path):
+    async with http.head(shared.url + path) as response:
+        assert response.status == 200 and int(response.headers["Content-Length"]) > 2
+        assert await response.read() == b""
+
+
+@pytest.mark.parametrize("choice, status", [("cancel", "CANCELLED"), ("finish", "IN_PROGRESS")])
+async def test_an_unstreamed_request_whose_client_leaves(platform, choice, status):
+    platform.unknowns = Unknowns(abandoned=choice)
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as session:
+        asking = asyncio.create_task(session.post(f"{platform.openai_url}/completions", json={"prompt": "x"}))
+        job = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+        asking.cancel()
+        other = asyncio.create_task(session.post(f"{platform.openai_url}/completions", json={"prompt": "y"}))
+        later = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+        if choice == "cancel":
+            await platform.job(job.id).finished()
+            assert platform.store.take_stops("w") == [job.id]
+        assert (job.status, later.status) == (status, "IN_PROGRESS")
+        other.cancel()
+
+
+async def test_the_header_of_a_stream_comes_with_its_first_chunk_or_at_once(platform, http):
+    body = {"stream": True, "prompt": "x"}
+    platform.unknowns = Unknowns(stream_header="at-once")
+    async with http.post(f"{platform.openai_url}/completions", json=body) as response:
+        assert response.status == 200 and response.content_type == "text/event-stream"
+        job = platform.store.take("w", 1)[0]  # nothing of the answer is there yet
+        platform.store.chunk("w", job.id, b'{"output": "data: 1\\n\\n"}')
+        assert await response.content.readany() == b"data: 1\n\n"
+        platform.store.done("w", job.id, b'{"output": ["data: 1\\n\\n"]}')
+        assert await response.read() == b""
+
+    platform.unknowns = Unknowns()
+    asking = asyncio.create_task(http.post(f"{platform.openai_url}/completions", json=body))
+    job = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+    assert not asking.done()
+    platform.store.done("w", job.id, b'{"error": "no"}')  # without a chunk there still is a status to give
+    async with await asking as response:
+        assert response.status == 500
 
 
 async def test_openai_failure_inside_a_stream_cuts_the_connection(shared, http):

@@ -7,7 +7,8 @@ import shlex
 import pytest
 import yaml
 
-from local.runpod_platform import Platform, parser
+from local.platform_program import parser
+from local.runpod_platform import Platform
 from settings import flags
 from settings.worker_settings import WORKER_SETTINGS
 from tests.dockerfile import ROOT, WORKER_PYTHON, every

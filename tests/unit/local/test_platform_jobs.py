@@ -7,7 +7,7 @@ import pytest
 from local.platform_faults import Faults
 from local.platform_jobs import JobStore
 from local.platform_rates import RATES, WINDOW, Rates
-from local.platform_records import FINAL, Limits, Policy, Refused
+from local.platform_records import FINAL, Limits, Policy, Refused, Unknowns
 
 
 class Clock:
@@ -86,8 +86,38 @@ def test_the_stream_gives_each_chunk_once(store):
     assert store.news(job) == [{"output": 3}]
 
 
-def test_a_large_text_chunk_is_split_without_loss_and_counted(clock):
+def test_a_chunk_above_the_limit_is_refused_and_the_job_goes_on(clock):
     store = JobStore(clock, Limits(chunk=40))
+    job = taken(store)
+    exact = post({"output": "x" * (40 - len(post({"output": ""})))})
+    store.chunk("w", job.id, exact)
+    with pytest.raises(Refused) as refused:
+        store.chunk("w", job.id, exact[:-2] + b'x"}')
+    assert refused.value.status == 400 and "41 bytes exceeds 40" in refused.value.message
+    assert (job.status, len(job.chunks), store.oversized_chunks) == ("IN_PROGRESS", 1, 1)
+    store.done("w", job.id, post({"output": "whole"}))
+    assert (job.status, job.output) == ("COMPLETED", "whole")
+
+
+def test_the_limits_count_the_bytes_of_the_body_not_the_characters(clock):
+    store = JobStore(clock, Limits(chunk=40, result=40))
+    job = taken(store)
+    body = json.dumps({"output": '"' * 14}).encode()  # each quote takes two bytes
+    assert len(body) == 42
+    for accept in (store.chunk, store.done):
+        with pytest.raises(Refused):
+            accept("w", job.id, body)
+
+
+@pytest.mark.parametrize("wrong", [{"get_input": "none"}, {"abandoned": ""}, {"stream_header": None},
+                                   {"large_chunk": "keep"}])
+def test_an_unknown_choice_of_what_is_unknown_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Unknowns(**wrong)
+
+
+def test_a_large_text_chunk_is_split_without_loss_and_counted(clock):
+    store = JobStore(clock, Limits(chunk=40), split_chunks=lambda: True)
     job = taken(store)
     text = "aé🦜" * 30
     store.chunk("w", job.id, post({"output": text}))
@@ -98,7 +128,7 @@ def test_a_large_text_chunk_is_split_without_loss_and_counted(clock):
 
 
 def test_a_large_chunk_that_is_no_text_stays_whole(clock):
-    store = JobStore(clock, Limits(chunk=10))
+    store = JobStore(clock, Limits(chunk=10), split_chunks=lambda: True)
     job = taken(store)
     store.chunk("w", job.id, post({"output": list(range(50))}))
     assert store.news(job) == [{"output": list(range(50))}]
