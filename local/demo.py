@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -39,6 +41,17 @@ def worker_environ(platform: Platform, engine_python: Path, model: Path, engine_
     }
 
 
+def log_of(port: int) -> Path:
+    """The worker's log of the demo on this port, which no other demo has while it runs."""
+    return environments.cache_root() / f"demo-{port}.log"
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 async def _progress(started: float) -> None:
     live = sys.stdout.isatty()
     while True:
@@ -62,13 +75,13 @@ async def _ask(base_url: str, question: str) -> str:
 
 async def run(args: argparse.Namespace) -> int:
     engine_python, model = environments.engine_python(), environments.tiny_model()
-    log_path = environments.cache_root() / "demo.log"
     started = time.monotonic()
     async with Platform(port=args.port) as platform:
+        log_path = log_of(platform.port)
         with log_path.open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
                 sys.executable, "handler.py", cwd=ROOT, stdout=log, stderr=log,
-                env=worker_environ(platform, engine_python, model, args.engine_port))
+                env=worker_environ(platform, engine_python, model, args.engine_port or _free_port()))
         base_url = platform.openai_url
         print(f"platform: {platform.url}   worker log: {log_path}")
         ended = asyncio.create_task(worker.wait())
@@ -114,14 +127,23 @@ async def run(args: argparse.Namespace) -> int:
             print("stopped")
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m local demo", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serve", action="store_true", help="stay up after the first answer")
     parser.add_argument("--question", default="What is the capital of France?")
-    parser.add_argument("--port", type=int, default=8000, help="port of the platform (default 8000)")
-    parser.add_argument("--engine-port", type=int, default=30000, help="port of the engine (default 30000)")
-    return asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--port", type=int, default=8000,
+                        help="port of the platform, 0 for a free one; the worker's log is named by it (default 8000)")
+    parser.add_argument("--engine-port", type=int, default=0, help="port of the engine (default: a free one)")
+    args = parser.parse_args(argv)
+    try:
+        return asyncio.run(run(args))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print(f"Port {args.port} is taken, perhaps by another demo: give this one another with --port, 0 for any.",
+              file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

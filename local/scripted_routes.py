@@ -1,25 +1,22 @@
-"""The scripted engine's HTTP routes: SGLang's own, and those by which a test looks in and steers."""
+"""The scripted engine's HTTP routes: SGLang's own. Those of the tests are in scripted_control.py."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
-import os
-import struct
 import time
 
 from aiohttp import web
 
 from local import scripted_shapes as shapes
+from local.scripted_control import Control
 from local.scripted_faults import Life, Script
 from local.scripted_generation import Stream, decode, encode, prompt_of, render, run_request
 from local.scripted_state import Engine
 
 MAX_BODY = 256 * 2**20
 OPEN_PATHS = ("/health", "/ready", "/metrics", "/_scripted/")  # SGLang serves the first three without a key
-EMBEDDING_SIZE = 8
 VERSION = "0.5.23"
 
 
@@ -27,7 +24,7 @@ class Server:
     """The HTTP routes over one Engine."""
 
     def __init__(self, options: argparse.Namespace, life: Life, script: Script, children):
-        self.options, self.life, self.children = options, life, children
+        self.options, self.life = options, life
         self.engine = Engine(options, script)
         self.ready_at = time.monotonic() + life.ready_delay
         self.app = web.Application(client_max_size=MAX_BODY, middlewares=[self.guard])
@@ -52,11 +49,7 @@ class Server:
         for path in ("/detokenize", "/v1/detokenize"):
             post(path, self.detokenize)
         post("/abort_request", self.abort)
-        get("/_scripted/requests", self.requests)
-        get("/_scripted/wait", self.wait)
-        get("/_scripted/process", self.process)
-        post("/_scripted/script", self.set_script)
-        post("/_scripted/release", self.release)
+        Control(self.engine, children).add_to(self.app.router)
 
     @web.middleware
     async def guard(self, request: web.Request, handler):
@@ -213,19 +206,10 @@ class Server:
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
         if inputs and isinstance(inputs[0], int):
             inputs = [inputs]
-        rows, count = [], 0
-        for i, text in enumerate(inputs):
-            ids = encode(text) if isinstance(text, str) else text
-            count += len(ids)
-            record = self.engine.record(request, body, text if isinstance(text, str) else decode(ids))
-            self.engine.state(record, "finished")
-            vector = [((sum(ids) + k) % 97) / 97 for k in range(body.get("dimensions") or EMBEDDING_SIZE)]
-            if body.get("encoding_format") == "base64":
-                vector = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-            rows.append({"embedding": vector, "index": i, "object": "embedding"})
-        return web.json_response({"object": "list", "data": rows, "model": self.options.model_path, "usage": {
-            "prompt_tokens": count, "total_tokens": count, "completion_tokens": 0,
-            "prompt_tokens_details": None, "reasoning_tokens": 0}})
+        tokens = [encode(text) if isinstance(text, str) else text for text in inputs]
+        for ids in tokens:
+            self.engine.state(self.engine.record(request, body, decode(ids)), "finished")
+        return web.json_response(shapes.embeddings(tokens, body, self.options.model_path))
 
     async def tokenize(self, request: web.Request) -> web.Response:
         body = await self.body(request)
@@ -254,41 +238,6 @@ class Server:
         body = await self.body(request)
         self.engine.abort(body.get("rid") or "", bool(body.get("abort_all")))
         return web.Response(status=200)
-
-    # ------------------------------------------------------------ for the tests
-    async def requests(self, request: web.Request) -> web.Response:
-        return web.json_response([r.public() for r in self.engine.matching(request.query)])
-
-    async def wait(self, request: web.Request) -> web.Response:
-        count = int(request.query.get("count", 1))
-        watch = (request.query, count, asyncio.get_running_loop().create_future())
-        self.engine.watchers.append(watch)
-        try:
-            self.engine.changed()
-            await asyncio.wait_for(watch[2], float(request.query.get("timeout", 30)))
-        except TimeoutError:
-            return web.json_response([r.public() for r in self.engine.records], status=408)
-        finally:
-            self.engine.watchers.remove(watch)
-        return await self.requests(request)
-
-    async def set_script(self, request: web.Request) -> web.Response:
-        self.engine.script = Script().updated(json.loads(await request.read()))
-        return web.json_response({})
-
-    async def release(self, request: web.Request) -> web.Response:
-        hanging = [r for r in self.engine.matching(request.query) if r.state == "hanging"]
-        for record in hanging:
-            record.released = True
-            record.nudge()
-        return web.json_response({"released": len(hanging)})
-
-    async def process(self, request: web.Request) -> web.Response:
-        states = [r.state for r in self.engine.records]
-        return web.json_response({
-            "pid": os.getpid(), "children": [child.pid for child, _ in self.children],
-            "running": states.count("running") + states.count("hanging"), "queued": states.count("queued"),
-            "draining": self.engine.draining})
 
 
 class BadBody(Exception):

@@ -6,7 +6,9 @@ Each shape class gives the parts of one answer: `head` (events before the first 
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 import time
 import uuid
 
@@ -74,6 +76,23 @@ def body_error(name: str | None, message: str, code: int) -> dict:
     if name == "detail":
         return {"detail": message}
     raise ValueError(f"unknown error shape {name!r}")
+
+
+EMBEDDING_SIZE = 8
+
+
+def embeddings(tokens: list[list[int]], body: dict, model: str) -> dict:
+    """/v1/embeddings: a vector for each input, the same for the same tokens."""
+    rows = []
+    for index, ids in enumerate(tokens):
+        vector = [((sum(ids) + k) % 97) / 97 for k in range(body.get("dimensions") or EMBEDDING_SIZE)]
+        if body.get("encoding_format") == "base64":
+            vector = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        rows.append({"embedding": vector, "index": index, "object": "embedding"})
+    count = sum(map(len, tokens))
+    return {"object": "list", "data": rows, "model": model, "usage": {
+        "prompt_tokens": count, "total_tokens": count, "completion_tokens": 0, "prompt_tokens_details": None,
+        "reasoning_tokens": 0}}
 
 
 class Chat:
