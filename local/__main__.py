@@ -1,7 +1,8 @@
 """RunPod on your own machine, in one command each.
 
     python3 -m local demo [--serve]   install what is needed, start platform, worker and engine, ask one question
-    python3 -m local test [ARG ...]   install what is needed, lint, and run the tests (ARGs go to pytest)
+    python3 -m local test [ARG ...]   install what is needed, check the code, and run the tests (ARGs go to pytest, and
+                                      then it is pytest alone that runs)
     python3 -m local platform [...]   the stand-in for RunPod's platform alone; see --help behind it
     python3 -m local engine [...]     a scripted engine in place of SGLang, for faults and benchmarks
     python3 -m local install          only install, and build the demo model
@@ -28,15 +29,20 @@ def _module(name: str, arguments: list[str]) -> int:
     os.execv(python, [str(python), "-m", name, *arguments])
 
 
+def _checks(python: Path) -> list[list[str]]:
+    """What the code has to pass before its tests run: style, types, and who may import whom (pyproject.toml)."""
+    return [[str(python), "-m", "ruff", "check", "."],
+            [str(python), "-m", "mypy"],
+            [str(python.with_name("lint-imports"))]]
+
+
 def _test(arguments: list[str]) -> int:
-    python = str(environments.worker_python())
+    python = environments.worker_python()
     # Built before the tests, so that a slow first installation shows its progress and no test waits for it.
     environments.engine_python()
     environments.tiny_model()
-    steps = [[python, "-m", "pytest", *arguments]]
-    if not arguments:
-        steps.insert(0, [python, "-m", "ruff", "check", "."])
-    for step in steps:
+    tests = [str(python), "-m", "pytest", *arguments]
+    for step in [tests] if arguments else [*_checks(python), tests]:
         status = subprocess.call(step, cwd=ROOT)
         if status:
             return status

@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import utils
 from engine import Engine
 from job.model import ModelFacts
 from server import headstart
+from server.diagnosis import diagnose
 from server.processes import started_at
 from settings import flags
 from settings.config import Settings
 from start import start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
-from start.start_report import Span
+from start.start_report import Span, Timeline
 
 _HEADSTART = headstart.__file__
 _CORES_FOR_HEAD_START = 4  # with fewer the imports only take turns
@@ -30,16 +32,17 @@ _LONGEST_BOOT = 600.0
 class ColdStart:
     """The start of one worker; its methods are called in the order in which they stand here.
 
-    began: time.monotonic at which the worker's own code began.
+    snapshot: of the server's flags (builder/flags.json); began: time.monotonic at which the worker's own code began.
     """
 
-    def __init__(self, settings: Settings, snapshot: dict, began: float):
+    _engine: Engine  # from `launched` on
+
+    def __init__(self, settings: Settings, snapshot: dict[str, Any], began: float):
         self.settings, self.wanted = settings, settings.start
         self._spans: list[Span] = []  # in time.monotonic
         self._cache: CompileCache | None = None
-        self._reported = self._ready = False
-        self._engine: Engine | None = None
-        self._timeline = start_report.Timeline()
+        self._reported = self._launched = self._ready = False
+        self._timeline = Timeline()  # of the newest start, in seconds since `engine.started_at`
         self._snapshot = snapshot
         process, container = started_at(os.getpid()), started_at(1)
         if process is not None and process <= began:
@@ -75,27 +78,27 @@ class ColdStart:
         self._cache = CompileCache(root, folder, self.wanted.compile_cache_bytes, lambda: self._facts(root, environ))
         return environ
 
-    def _facts(self, root: str, environ: dict[str, str]) -> dict:
+    def _facts(self, root: str, environ: dict[str, str]) -> dict[str, Any]:
         gpus, driver = compile_key.gpu_facts()
         return {"root": root, "gpus": gpus, "driver": driver,
                 "model": self.settings.model, "revision": self.settings.revision,
                 "engine": compile_key.engine_facts(self.settings.launch_command, environ),
                 "flags": compile_key.flag_facts(self.settings.server_args, self._snapshot)}
 
-    def launched(self, engine: Engine) -> None:
-        """The server was started."""
-        self._engine = engine
-        if self._cache:
-            self._cache.begin()
-
     def listen(self) -> Callable[[str, float], bool]:
-        """A server is being started: what its lines are to be given to, with the seconds since its start."""
-        self._timeline = start_report.Timeline()
+        """The server is about to be started, for the first time or again: what is to hear its lines.
+
+        That takes a line and the seconds since this start, and returns True when the line says that the server is
+        ready, once.
+        """
+        self._timeline = Timeline()
         return self._timeline.feed
 
-    def restarted(self, after: float) -> None:
-        """The server was restarted in place, in `after` seconds."""
-        utils.log(f"restarted: {start_report.sentence(after, self._timeline.spans)}", "warn")
+    def launched(self, engine: Engine) -> None:
+        """The server was started, by `engine`, which was made with `listen`."""
+        self._engine, self._launched = engine, True
+        if self._cache:
+            self._cache.begin()
 
     def ready(self, after: float) -> None:
         """The server is ready, `after` seconds since its start."""
@@ -131,12 +134,19 @@ class ColdStart:
             except OSError as error:
                 utils.log(f"START_REPORT_SVG: {error}", "warn")
 
+    def restarted(self, after: float) -> None:
+        """The server died and is ready again, `after` seconds since its newest start."""
+        utils.log(f"restarted: {start_report.sentence(after, self._timeline.spans)}", "warn")
+
     def _restored(self) -> list[Span]:
         return [Span("compile cache", *self._cache.span, True)] if self._cache and self._cache.span else []
 
     def failed(self) -> None:
-        """The server could not be started, or was lost for good."""
-        if self._cache and not self._ready:
+        """The server could not be started, or was lost for good.
+
+        The kernels that were put back are suspect only where its last words name no other cause (a gate, a flag).
+        """
+        if self._cache and self._launched and not self._ready and diagnose(self._engine.tail()) is None:
             self._cache.doubt()
 
     def close(self, patience: float = 10.0) -> None:

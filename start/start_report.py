@@ -33,8 +33,8 @@ class Span(NamedTuple):
 
 class _Mark(NamedTuple):
     name: str
-    begins: re.Pattern | None  # None: it begins where the phase before it ended
-    ends: re.Pattern
+    begins: re.Pattern[str] | None  # None: it begins where the phase before it ended
+    ends: re.Pattern[str]
 
 
 def _mark(name: str, begins: str | None, ends: str) -> _Mark:
@@ -80,7 +80,7 @@ class Timeline:
     to the last end. A phase that comes again later (a draft model's weights) is a second span of the same name.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.spans: list[Span] = []
         self._open: dict[str, _Open] = {}
         self._reached, self._last = -1, 0.0  # position in MARKS, and when the newest phase ended
@@ -137,7 +137,8 @@ def structured(spans: Iterable[Span]) -> str:
     zero = spans[0].start if spans else 0.0
     phases = [{"name": span.name, "start_s": round(span.start - zero, 3), "end_s": round(span.end - zero, 3)}
               | ({"meanwhile": True} if span.meanwhile else {}) for span in spans]
-    return PREFIX + json.dumps({"total_s": max((phase["end_s"] for phase in phases), default=0.0), "phases": phases})
+    total = max((round(span.end - zero, 3) for span in spans), default=0.0)
+    return PREFIX + json.dumps({"total_s": total, "phases": phases})
 
 
 def read(lines: Iterable[str]) -> list[Span]:

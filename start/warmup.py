@@ -11,17 +11,21 @@ import asyncio
 import contextlib
 import json
 import time
+from typing import TYPE_CHECKING, Any
 
 import utils
 from engine import Engine
 from job.model import ModelFacts
 from settings.config import Settings
 
+if TYPE_CHECKING:
+    from job.worker import Worker
+
 _WORDS = 400  # of the longer prompt: more than one tile of any prefill kernel, and less than one chunk
 _CLOSING = 5.0  # seconds
 
 
-def requests(settings: Settings, facts: ModelFacts, chats: bool) -> dict[str, dict]:
+def requests(settings: Settings, facts: ModelFacts, chats: bool) -> dict[str, dict[str, Any]]:
     """{name: input of a job} for what this model can do; `chats`: it has a chat template."""
     model = settings.served_model_name
     if settings.is_embedding or not facts.generates:
@@ -80,7 +84,7 @@ def _chats(engine: Engine, timeout: float) -> bool:
     return engine.get("/tokenize", timeout, json.dumps(messages).encode())[0] == 200
 
 
-async def _ask(worker, name: str, job_input: dict) -> bool:
+async def _ask(worker: Worker, name: str, job_input: dict[str, Any]) -> bool:
     """Whether the request failed; the worker has then logged why."""
     failed = False
     async with contextlib.aclosing(worker.handle({"id": f"warm-up-{name}", "input": job_input})) as outputs:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from start.start_report import Span
 
 _ROW, _BAR, _LEFT, _WIDTH, _RIGHT, _TOP = 22, 14, 190, 640, 70, 46  # pixels
 _SERVER, _MEANWHILE, _INK, _GRID = "#3b6ea5", "#b08948", "#24292f", "#d8dee4"
 
 
-def svg(spans: Sequence, title: str = "Start of the worker") -> str:
-    """`spans`: (name, start, end, meanwhile) each, in seconds, at least one."""
+def svg(spans: Sequence[Span], title: str = "Start of the worker") -> str:
+    """`spans`: at least one, in seconds."""
     spans = sorted(spans, key=lambda span: (span[1], span[2]))
     zero = min(start for _, start, *_ in spans)
     total = max(0.001, max(end for _, _, end, _ in spans) - zero)

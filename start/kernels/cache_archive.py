@@ -27,10 +27,11 @@ import tarfile
 import time
 import uuid
 from fnmatch import fnmatch
+from typing import IO, Any
 
 FORMAT = 1
 MANIFEST = "worker-sglang-manifest.json"
-SUFFIX, _PART, _INCOMING = ".tar.gz", ".part", ".incoming-"
+SUFFIX, DOUBTED, _PART, _INCOMING = ".tar.gz", ".doubted", ".part", ".incoming-"
 _ABANDONED = 3600.0  # seconds after which a half-made file belongs to nobody
 _LARGEST_FILE = 512 * 2**20  # bytes; a file is read as a whole, and no kernel comes near
 # What one container leaves behind that another must not find: locks, work in progress, logs, and facts about the
@@ -68,14 +69,13 @@ def changed(now: dict[str, int], known: dict[str, int]) -> bool:
     return any(known.get(path) != size for path, size in now.items() if os.path.basename(path) not in RESTLESS)
 
 
-def save(root: str, archive: str, facts: dict, base: str, limit: int) -> dict:
+def save(root: str, archive: str, facts: dict[str, Any], base: str, limit: int) -> dict[str, Any]:
     """Pack `root` into `archive`; archives of other keys in its folder go, oldest first, until all hold `limit` bytes.
 
     Returns {"files", "bytes", "contents", "evicted"}. Raises Unusable when this one alone is larger than `limit`, or
     there is nothing to pack.
     """
     folder = os.path.dirname(archive)
-    os.makedirs(folder, exist_ok=True)
     _sweep(folder)
     part = os.path.join(folder, f".{os.path.basename(archive)}.{uuid.uuid4().hex}{_PART}")
     contents: dict[str, tuple[int, str]] = {}
@@ -84,9 +84,9 @@ def save(root: str, archive: str, facts: dict, base: str, limit: int) -> dict:
             with gzip.GzipFile("", "wb", 1, out, mtime=0) as packed, \
                     tarfile.open(fileobj=packed, mode="w|") as tar:
                 for path in sorted(listing(root)):
-                    status, content = _steady(os.path.join(root, path))
-                    if content is None:
+                    if (steady := _steady(os.path.join(root, path))) is None:
                         continue
+                    status, content = steady
                     _add(tar, path, content, status.st_mtime_ns, status.st_mode & 0o777)
                     contents[path] = (len(content), hashlib.sha256(content).hexdigest())
                     if out.tell() > limit:
@@ -106,17 +106,15 @@ def save(root: str, archive: str, facts: dict, base: str, limit: int) -> dict:
             "evicted": evict(folder, archive, limit)}
 
 
-def _steady(path: str) -> tuple[os.stat_result | None, bytes | None]:
+def _steady(path: str) -> tuple[os.stat_result, bytes] | None:
     # A file that is being written is no kernel yet; the next save has it.
     try:
         with open(path, "rb") as f:
-            before = os.fstat(f.fileno())
-            content = f.read()
-            after = os.stat(path)
+            before, content, after = os.fstat(f.fileno()), f.read(), os.stat(path)
     except OSError:
-        return None, None
+        return None
     same = (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
-    return before, content if same and len(content) == before.st_size else None
+    return (before, content) if same and len(content) == before.st_size else None
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, mtime: int, mode: int) -> None:
@@ -124,11 +122,12 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, mtime: int, mode: int)
     member.size, member.mode, member.mtime = len(content), mode, mtime // 10**9
     # To the nanosecond: ninja, which several libraries build with, builds again what seems newer than its own log of
     # it. A tar keeps fractions of a second as a float, which on an H200 cost 16 s of compiling for rounding up.
-    member.pax_headers[_MTIME] = str(mtime)
+    member.pax_headers = {_MTIME: str(mtime)}
     tar.addfile(member, io.BytesIO(content))
 
 
 def _sweep(folder: str) -> None:
+    os.makedirs(folder, exist_ok=True)
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if not (name.endswith(_PART) or name.startswith(_INCOMING)):
@@ -139,17 +138,17 @@ def _sweep(folder: str) -> None:
 
 
 def evict(folder: str, keep: str, limit: int) -> list[str]:
-    """Remove the archives of `folder` that were not used for longest until all hold `limit` bytes; never `keep`."""
+    """Remove archives of `folder` until all hold `limit` bytes, never `keep`: first those that are doubted, then those
+    that were not used for longest."""
     found = []
-    for name in filter(lambda name: name.endswith(SUFFIX), os.listdir(folder)):
-        with contextlib.suppress(OSError):
-            status = os.stat(os.path.join(folder, name))
-            found.append((status.st_mtime, name, status.st_size))
+    for name in os.listdir(folder):
+        if name.endswith((SUFFIX, SUFFIX + DOUBTED)):
+            with contextlib.suppress(OSError):
+                status = os.stat(os.path.join(folder, name))
+                found.append((not name.endswith(DOUBTED), status.st_mtime, name, status.st_size))
     total, gone = sum(size for *_, size in found), []
-    for _, name, size in sorted(found):
-        if total <= limit:
-            break
-        if name != os.path.basename(keep):
+    for *_, name, size in sorted(found):
+        if total > limit and name != os.path.basename(keep):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))
             total -= size
@@ -157,14 +156,13 @@ def evict(folder: str, keep: str, limit: int) -> list[str]:
     return gone
 
 
-def restore(archive: str, root: str, base: str) -> dict:
+def restore(archive: str, root: str, base: str) -> dict[str, Any]:
     """Put the files of `archive` under `root`, each whole or not at all, none over one that is there.
 
     Returns {"files" put there, "bytes" of the archive, "contents", "facts"}. Raises Unusable for an archive that is
     cut short, damaged, of another root or key, or that names anything but plain files below the root; then nothing
     was put there. OSError when the archive or the root cannot be read or written.
     """
-    os.makedirs(root, exist_ok=True)
     _sweep(root)
     incoming = os.path.join(root, _INCOMING + uuid.uuid4().hex)
     os.mkdir(incoming)
@@ -201,16 +199,15 @@ def restore(archive: str, root: str, base: str) -> dict:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _unpack(packed, folder: str) -> tuple[dict[str, tuple[int, str]], dict]:
+def _unpack(packed: IO[bytes], folder: str) -> tuple[dict[str, tuple[int, str]], dict[str, Any]]:
     found: dict[str, tuple[int, str]] = {}
     manifest = None
     with gzip.GzipFile(fileobj=packed, mode="rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            if hasattr(tarfile, "data_filter"):  # Python 3.11.4; the checks below do not rely on it
-                tarfile.data_filter(member, folder)
-            if manifest is not None or not member.isfile() or member.size > _LARGEST_FILE or not _inside(member.name):
+            source = tar.extractfile(member) if member.isfile() and _inside(member.name) else None
+            if source is None or manifest is not None or member.size > _LARGEST_FILE:
                 raise Unusable(f"it holds {member.name!r}, which no compile cache has")
-            content = tar.extractfile(member).read()
+            content = source.read()
             if member.name == MANIFEST:
                 manifest = json.loads(content)
                 continue
@@ -237,10 +234,10 @@ def main() -> int:
     action, arguments = sys.argv[1], json.loads(sys.argv[2])
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: nobody waits for it without the worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if action == "save":
+        os.nice(19)
     try:
-        if action == "save":
-            os.nice(19)
-        result = {"save": save, "restore": restore}[action](**arguments)
+        result = save(**arguments) if action == "save" else restore(**arguments)
     except Unusable as error:
         result = {"error": str(error), "unusable": True}
     except OSError as error:

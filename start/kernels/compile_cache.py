@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import utils
 from start.kernels import cache_archive
@@ -48,10 +49,12 @@ class CompileCache:
     archives together may hold; facts: called in a thread, gives what the kernels depend on, "driver" among it.
     """
 
-    def __init__(self, root: str, folder: str | None, limit: int, facts: Callable[[], dict], baked: str = BAKED):
+    def __init__(self, root: str, folder: str | None, limit: int, facts: Callable[[], dict[str, Any]],
+                 baked: str = BAKED):
         self.root, self.folder, self.limit, self.baked = root, folder, limit, baked
         self.span: tuple[float, float] | None = None  # time.monotonic at which the restore began and ended
-        self._facts_of, self._facts = facts, None
+        self._facts_of = facts
+        self._facts: dict[str, Any] | None = None  # None until they are asked for, in a thread
         self._known: dict[str, int] = {}
         self._restored: str | None = None
         self._saving = threading.Lock()
@@ -76,13 +79,18 @@ class CompileCache:
             self._quietly(self._save, timeout)
 
     def doubt(self) -> None:
-        """The server did not get ready with what was restored: the next worker does without it."""
+        """The server did not get ready with what was restored: the next worker does without it.
+
+        Renamed, not removed: the cause may yet be another, and eviction takes it first.
+        """
         if self._restored and self.folder and self._restored.startswith(self.folder + os.sep):
             with contextlib.suppress(OSError):
-                os.unlink(self._restored)
-                utils.log(f"compile cache: dropped {self._restored}, with which the server did not start", "warn")
+                os.replace(self._restored, self._restored + cache_archive.DOUBTED)
+                utils.log(f"compile cache: the server did not start with {self._restored}, for a reason that is not "
+                          f"known: it is kept as …{cache_archive.SUFFIX}{cache_archive.DOUBTED}, and no longer used",
+                          "warn")
 
-    def _quietly(self, work: Callable, *arguments) -> None:
+    def _quietly(self, work: Callable[..., None], *arguments: float) -> None:
         try:
             work(*arguments)
         except Exception as error:
@@ -94,9 +102,9 @@ class CompileCache:
         os.makedirs(os.path.join(self.root, "torch-kernels"), exist_ok=True)
         if not self.folder and not os.path.isdir(self.baked):
             return
-        self._facts = self._facts_of()
-        for archive in self._candidates():
-            told = self._child("restore", _SAVE_TIMEOUT, archive=archive, root=self.root, base=base_key(self._facts))
+        facts = self._facts = self._facts_of()
+        for archive in self._candidates(facts):
+            told = self._child("restore", _SAVE_TIMEOUT, archive=archive, root=self.root, base=base_key(facts))
             if "error" not in told:
                 self._known, self._restored = told["contents"], archive
                 self.span = began, time.monotonic()
@@ -111,12 +119,12 @@ class CompileCache:
         self.span = began, time.monotonic()
         utils.log(f"compile cache: none yet for this GPU, model and settings in {self.folder or self.baked}")
 
-    def _candidates(self) -> list[str]:
-        name, found = archive_name(self._facts), []
+    def _candidates(self, facts: dict[str, Any]) -> list[str]:
+        name, found = archive_name(facts), []
         for folder in filter(None, (self.folder, self.baked)):
             with contextlib.suppress(OSError):
                 same = [os.path.join(folder, other) for other in os.listdir(folder)
-                        if other.startswith(base_key(self._facts)) and other.endswith(cache_archive.SUFFIX)]
+                        if other.startswith(base_key(facts)) and other.endswith(cache_archive.SUFFIX)]
                 found += sorted(same, key=lambda path: (os.path.basename(path) != name, -os.stat(path).st_mtime))
         return found
 
@@ -135,7 +143,9 @@ class CompileCache:
         if not self._saving.acquire(timeout=timeout):
             return
         try:
-            if self._facts is None or not cache_archive.changed(cache_archive.listing(self.root), self._known):
+            if not self.folder or self._facts is None:
+                return
+            if not cache_archive.changed(cache_archive.listing(self.root), self._known):
                 return
             archive = os.path.join(self.folder, archive_name(self._facts))
             told = self._child("save", timeout, root=self.root, archive=archive, facts=self._facts,
@@ -150,11 +160,12 @@ class CompileCache:
         finally:
             self._saving.release()
 
-    def _child(self, action: str, timeout: float, **arguments) -> dict:
+    def _child(self, action: str, timeout: float, **arguments: Any) -> dict[str, Any]:
         try:
             done = subprocess.run([sys.executable, "-I", "-S", cache_archive.__file__, action, json.dumps(arguments)],
                                   stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
-            return json.loads(done.stdout)
+            told: dict[str, Any] = json.loads(done.stdout)
+            return told
         except subprocess.TimeoutExpired:
             return {"error": f"it took more than {timeout:.0f} s"}
         except (OSError, ValueError) as error:

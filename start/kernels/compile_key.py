@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from settings import flags
 from start.kernels.cache_archive import SUFFIX
@@ -84,7 +85,7 @@ def variables(root: str, environ: Mapping[str, str]) -> dict[str, str]:
     return added
 
 
-def flag_facts(server_args: Sequence[str], snapshot: dict) -> dict[str, list[str]]:
+def flag_facts(server_args: Sequence[str], snapshot: dict[str, Any]) -> dict[str, list[str]]:
     """{flag: its values} of the KEYED_FLAGS among the server's arguments, the last of each.
 
     Of a configuration file, whose flags only the server reads, the SHA-256.
@@ -127,11 +128,12 @@ def engine_facts(launch_command: Sequence[str], environ: Mapping[str, str]) -> d
         with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
             told = subprocess.run([launch_command[0], "-c", _VERSIONS], env=dict(environ), capture_output=True,
                                   timeout=30, check=True, stdin=subprocess.DEVNULL)
-            return json.loads(told.stdout)
+            found: dict[str, str] = json.loads(told.stdout)
+            return found
     return {"command": hashlib.sha256(" ".join(launch_command).encode()).hexdigest()}  # it may hold a secret
 
 
-def base_key(facts: Mapping) -> str:
+def base_key(facts: Mapping[str, Any]) -> str:
     """16 hexadecimal digits for everything in `facts` but the driver.
 
     No library's compiled code depends on the driver's version, except CUDA's own cache, which looks at it itself:
@@ -141,6 +143,6 @@ def base_key(facts: Mapping) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def archive_name(facts: Mapping) -> str:
+def archive_name(facts: Mapping[str, Any]) -> str:
     """The archive's file name: base key and driver."""
     return f"{base_key(facts)}-{facts['driver']}{SUFFIX}"

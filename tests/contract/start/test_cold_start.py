@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
@@ -11,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from local.runpod_platform import Platform
+from server.guard import descendants
 from start import start_report
 from tests.support import ROOT, say
 from tests.worker import WorkerProcess, contract_environ
@@ -106,14 +109,26 @@ async def test_workers_that_start_and_end_together_leave_one_whole_cache(platfor
     assert "found kernel.cubin" in await one_life(platform, environ(home, volume))
 
 
-async def test_a_server_that_does_not_start_with_a_cache_loses_it(platform, tmp_path, home):
+@pytest.mark.parametrize(("said", "kept"), [
+    ([], False), (["AssertionError: something new"], False),
+    (["GatedRepoError: 401 Client Error. Access to model is restricted"], True),
+    (["torch.OutOfMemoryError: CUDA out of memory."], True),
+    (["launch_server.py: error: unrecognized arguments: --nonsense"], True)])
+async def test_a_start_that_fails_for_no_known_reason_puts_its_cache_aside(platform, tmp_path, home, said, kept):
     volume = tmp_path / "volume"
     await one_life(platform, environ(home, volume))
+    [archive] = volume.iterdir()
     wipe(home)
-    async with WorkerProcess(platform, environ(home, volume, life={"exit_after": 4, "ready_delay": 30})) as worker:
+    life = {"bind_delay": 600, "log": said}
+    async with WorkerProcess(platform, environ(home, volume, life=life)) as worker:
+        await worker.line("compile cache: 2 files")
+        for line in said:
+            await worker.line(line)
+        [_guard, engine] = descendants(worker.process.pid)
+        os.kill(engine, signal.SIGKILL)
         assert await worker.ended(60) == 1
-        assert "with which the server did not start" in worker.output
-    assert list(volume.iterdir()) == []
+        assert ("compile cache: the server did not start with" in worker.output) is not kept
+    assert [path.name for path in volume.iterdir()] == [archive.name + ("" if kept else ".doubted")]
 
 
 @pytest.mark.parametrize("extra", [{}, {"COMPILE_CACHE": "off"}])

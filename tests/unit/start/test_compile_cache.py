@@ -250,6 +250,9 @@ def test_the_longest_unused_go_first(tmp_path):
         path.write_bytes(b"x" * 100)
         os.utime(path, (10**9 - age, 10**9 - age))
     (tmp_path / "not an archive").write_bytes(b"x" * 10**4)
+    (tmp_path / "a.tar.gz.doubted").write_bytes(b"x" * 100)  # the youngest, and of least worth
+    assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 500) == []
+    assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 499) == ["a.tar.gz.doubted"]
     assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 400) == []
     assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 250) == ["older.tar.gz", "newer.tar.gz"]
     assert evict(str(tmp_path), str(tmp_path / "mine.tar.gz"), 1) == ["newest.tar.gz"]
@@ -370,11 +373,19 @@ def test_the_images_archive_comes_after_the_volumes_and_stays(tmp_path, root, sa
     assert archive.exists() and said[0][0] == "warn" and os.listdir(root) == ["torch-kernels"]
 
 
-def test_a_server_that_did_not_start_with_it_drops_it(tmp_path, root, said):
+def test_what_a_server_did_not_start_with_is_set_aside(tmp_path, root, said):
     restored(cache(root, tmp_path / "volume")).close(30)
+    [archive] = (tmp_path / "volume").iterdir()
+    content = archive.read_bytes()
     restored(cache(emptied(root), tmp_path / "volume")).doubt()
-    assert list((tmp_path / "volume").iterdir()) == [] and "did not start" in said[-1][1]
-    restored(cache(root, tmp_path / "volume")).doubt()
+    [doubted] = (tmp_path / "volume").iterdir()
+    assert doubted.name == archive.name + ".doubted" and doubted.read_bytes() == content
+    assert said[-1][0] == "warn" and "did not start" in said[-1][1] and str(archive) in said[-1][1]
+    count = len(said)
+    third = restored(cache(emptied(root), tmp_path / "volume"))
+    assert "none yet" in said[-1][1] and len(said) == count + 1
+    third.doubt()  # it has nothing to doubt
+    assert [doubted] == list((tmp_path / "volume").iterdir()) and len(said) == count + 1
 
 
 def test_a_save_waits_until_nothing_more_is_compiled(tmp_path, root, said, monkeypatch):

@@ -1,0 +1,47 @@
+"""The test command: what it runs, in which order, and where it stops."""
+
+from pathlib import Path
+
+import pytest
+
+from local import __main__ as local_main
+from local import environments
+
+PYTHON = "/env/bin/python"
+CHECKS = [[PYTHON, "-m", "ruff", "check", "."], [PYTHON, "-m", "mypy"], ["/env/bin/lint-imports"]]
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Commands that would run; `ran.failing` names one of them that fails."""
+    class Commands(list):
+        failing = None
+
+        def call(self, command, cwd):
+            assert cwd == local_main.ROOT
+            self.append(command)
+            return 3 if self.failing in command else 0
+
+    commands = Commands()
+    monkeypatch.setattr(environments, "worker_python", lambda: Path(PYTHON))
+    monkeypatch.setattr(environments, "engine_python", lambda: None)
+    monkeypatch.setattr(environments, "tiny_model", lambda: None)
+    monkeypatch.setattr(local_main.subprocess, "call", commands.call)
+    return commands
+
+
+def test_the_code_is_checked_before_its_tests_run(ran):
+    assert local_main.main(["test"]) == 0
+    assert ran == [*CHECKS, [PYTHON, "-m", "pytest"]]
+
+
+@pytest.mark.parametrize(("failing", "count"), [("ruff", 1), ("mypy", 2), ("/env/bin/lint-imports", 3), ("pytest", 4)])
+def test_the_first_that_fails_is_the_last_that_runs(ran, failing, count):
+    ran.failing = failing
+    assert local_main.main(["test"]) == 3
+    assert len(ran) == count
+
+
+def test_a_part_of_the_tests_is_run_alone(ran):
+    assert local_main.main(["test", "tests/unit", "-q"]) == 0
+    assert ran == [[PYTHON, "-m", "pytest", "tests/unit", "-q"]]

@@ -1,0 +1,95 @@
+"""ColdStart alone: what it hears of each of the server's starts, and when it doubts the kernels that were put back."""
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from settings import config
+from start import cold_start, start_report
+from start.cold_start import ColdStart
+
+SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder" / "flags.json").read_text(encoding="utf-8"))
+LINES = [("server_args=x", 2.0), ("Load weight begin", 3.0), ("Load weight end", 5.0),
+         ("Application startup complete", 6.0)]
+READY = "The server is fired up and ready to roll!"
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(cold_start.utils, "log", lambda line, level="info": lines.append((level, line)))
+    return lines
+
+
+@pytest.fixture
+def cold():
+    environ = {"MODEL_NAME": "org/tiny", "DEVICE": "cpu", "COMPILE_CACHE": "off", "WARMUP": "off"}
+    return ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, time.monotonic())
+
+
+def heard(cold, speed=1.0):
+    """One whole start of a server, and what its lines were said to mean."""
+    listen = cold.listen()
+    return [listen(line, at / speed) for line, at in [*LINES, (READY, 8.0), (READY, 9.0)]]
+
+
+def test_the_line_that_says_ready_is_told_once_a_start(cold):
+    assert heard(cold) == [False] * 4 + [True, False]
+    assert heard(cold) == [False] * 4 + [True, False]
+
+
+def test_a_restart_is_told_by_its_own_phases(cold, said):
+    heard(cold)
+    cold.ready(8.5)
+    assert said[-1][0] == "info" and said[-1][1].startswith("engine ready after 8.5 s: ")
+    assert "weights 2.0, server 1.0, server warm-up 2.0, readiness 0.5" in said[-1][1]
+    heard(cold, speed=2.0)
+    cold.restarted(4.25)
+    assert said[-1] == ("warn", "restarted: engine ready after 4.2 s: server imports 1.0, weights 1.0, server 0.5, "
+                                "server warm-up 1.0, readiness 0.2")
+
+
+def test_the_report_counts_from_the_engines_start(cold, said):
+    zero = time.monotonic() - 100
+    cold.phase("configuration", zero - 1)
+    heard(cold)
+    cold.launched(SimpleNamespace(started_at=zero))
+    cold.first_poll()
+    cold.first_poll()  # only the first counts
+    [report] = [line for _, line in said if line.startswith(start_report.PREFIX)]
+    spans = {span.name: span for span in start_report.read([report])}
+    first = min(span.start for span in cold._spans)
+    assert spans["weights"].start == pytest.approx(zero + 3 - first, abs=0.01)
+    assert spans["weights"].end - spans["weights"].start == pytest.approx(2, abs=0.01)
+
+
+class Cache:
+    doubted = 0
+
+    def begin(self):
+        pass
+
+    def doubt(self):
+        self.doubted += 1
+
+
+@pytest.mark.parametrize(("tail", "doubted"), [
+    ([], 1), (["Segmentation fault"], 1), (["401 Client Error"], 0), (["address already in use"], 0)])
+def test_kernels_are_doubted_where_nothing_else_explains_the_failure(cold, tail, doubted):
+    cold._cache = Cache()
+    cold.failed()  # never launched: nothing was used
+    assert cold._cache.doubted == 0
+    cold.launched(SimpleNamespace(tail=lambda: tail))
+    cold.failed()
+    assert cold._cache.doubted == doubted
+
+
+def test_kernels_that_a_server_was_ready_with_are_not_doubted(cold, said):
+    cold._cache = SimpleNamespace(span=None, begin=lambda: None, doubt=lambda: said.append("doubted"))
+    cold.launched(SimpleNamespace(tail=lambda: []))
+    cold.ready(1.0)
+    cold.failed()
+    assert "doubted" not in said
