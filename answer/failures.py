@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from typing import Any
 
 from utils import JobError, redact
 
@@ -19,7 +20,7 @@ _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permi
           503: "overloaded_error", 504: "timeout_error"}
 
 
-def failure(value, status: int) -> JobError:
+def failure(value: Any, status: int) -> JobError:
     """The JobError for an error body of the engine (a parsed JSON value, or text).
 
     Shapes of SGLang 0.5.23: {"object": "error", "message", …}, {"error": {…}}, {"error": "text"}, {"detail": …}
@@ -44,7 +45,7 @@ def failure(value, status: int) -> JobError:
     return JobError(text, type=kind, param=param if isinstance(param, str) else None, code=status)
 
 
-def _unfit(entry) -> str:
+def _unfit(entry: Any) -> str:
     if not isinstance(entry, dict):
         return str(entry)
     loc = entry.get("loc")

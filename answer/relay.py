@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-
-import aiohttp
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from answer import streaming
 from answer.failures import failure
 from answer.running import Running
+from answer.wire import Reply
 
-KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 # Events that come before the first with words in it; a stream is paced from those on. Chat begins with the role.
 _PREAMBLE = {"/v1/messages": 3, "/v1/responses": 5}
 _LONGEST_GAP = 0.5  # seconds between two chunks of one stream, however many streams there are
@@ -35,10 +34,16 @@ class Pace:
     moments: waking up once for many deliveries costs half of what it costs to wake up for each.
     """
 
-    def __init__(self, budget: float):
+    def __init__(self, budget: float) -> None:
         self.budget, self.streams = budget, 0
         self._unread: set[asyncio.Transport] = set()
         self._next: asyncio.TimerHandle | None = None
+
+    async def turn(self, reply: Reply, begun: float) -> None:
+        """Wait until a stream whose last delivery began at `begun` may begin the next, or has ended."""
+        if not reply.ended.done() and (left := self.wait(begun, time.monotonic())) > 0:
+            with self.seldom_read(reply.pausable()):
+                await asyncio.wait({reply.ended}, timeout=left)
 
     def wait(self, begun: float, now: float) -> float:
         """Seconds until a stream whose last delivery began at `begun` (time.monotonic) may begin the next."""
@@ -48,7 +53,7 @@ class Pace:
         return round((begun + gap) / (gap / 2)) * (gap / 2) - now
 
     @contextlib.contextmanager
-    def seldom_read(self, transport: asyncio.Transport | None):
+    def seldom_read(self, transport: asyncio.Transport | None) -> Iterator[None]:
         """Meanwhile read this connection in common moments only, often enough to notice its end soon.
 
         Waking up for every token of every stream would cost more than all that is done with them.
@@ -81,38 +86,23 @@ class Pace:
         self._next = loop.call_later(_LOOK_EVERY, self._look) if self._unread else None
 
 
-async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, idle: float | None, beat: float | None,
-                chunk_bytes: int, heard: Callable[[], None]) -> AsyncIterator[str]:
-    """Yields texts of whole events, of at most `chunk_bytes`, and sets `job.streamed` and `job.produced`.
+async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, chunk_bytes: int,
+                heard: Callable[[], None]) -> None:
+    """Hands over texts of whole events, of at most `chunk_bytes`.
 
-    idle: seconds of silence that end the stream, beat: those after which a comment is sent; None for never. `heard` is
-    called for every sign of life. Raises TimeoutError after `idle`, JobError for an event that reports a failure.
+    idle: seconds of silence that end the stream, None for never. `heard` is called for every sign of life. Raises
+    TimeoutError after `idle`, JobError for an event that reports a failure.
     """
     buffer = streaming.EventBuffer()
     newest = streaming.Newest() if job.request.cumulative else None
-    ended = asyncio.get_running_loop().create_future()
-    response.content.on_eof(lambda: ended.done() or ended.set_result(None))
-    wait = min((t for t in (beat, idle) if t), default=None)
     unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
-    silent, begun = 0.0, 0.0  # seconds, in whole waits; when the last delivery was begun, 0 before the first
+    begun = 0.0  # when the last delivery was begun, 0 before the first
     try:
         while True:
-            if unpaced < 0 and not ended.done() and (left := pace.wait(begun, time.monotonic())) > 0:
-                connection = response.connection  # none once the answer has ended
-                with pace.seldom_read(connection.transport if connection else None):
-                    await asyncio.wait({ended, job.failed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            try:
-                async with asyncio.timeout(wait):
-                    data = await response.content.readany()
-            except TimeoutError:
-                silent += wait
-                if idle and silent >= idle:
-                    raise
-                if beat and not buffer.pending:  # never inside an event
-                    job.streamed = True
-                    yield KEEPALIVE
-                continue
-            silent = 0.0
+            if unpaced < 0:
+                await pace.turn(reply, begun)
+            async with asyncio.timeout(idle):
+                data = await reply.some()
             heard()
             if data:
                 buffer.feed(data)
@@ -120,23 +110,21 @@ async def relay(response: aiohttp.ClientResponse, job: Running, pace: Pace, *, i
                 buffer.finish()
             for chunk, failed in _chunks(buffer.take(), newest, not data, chunk_bytes):
                 if failed:
-                    raise failure(failed, response.status)
-                job.streamed = job.produced = True
+                    raise failure(failed, reply.status)
                 pace.streams += not begun  # one that still waits for its first token takes no share
                 begun = time.monotonic()
                 if unpaced >= 0:
                     unpaced -= chunk.count("\n\n")
-                yield chunk
-            if job.error:
-                raise job.error
+                await job.give(chunk)
             if not data:
                 return
     finally:
         pace.streams -= begun > 0
 
 
-def _chunks(block: bytes, newest: streaming.Newest | None, last: bool, limit: int):
-    """(text, None) for what can be sent now of a block of whole events; (None, object) in place of a failure."""
+def _chunks(block: bytes, newest: streaming.Newest | None, last: bool,
+            limit: int) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """(text, None) for what can be sent now of a block of whole events; ("", object) in place of a failure."""
     if newest is None and len(block) <= limit and not streaming.may_hold_failure(block):
         if block:
             yield block.decode("utf-8", "replace"), None
@@ -152,4 +140,4 @@ def _chunks(block: bytes, newest: streaming.Newest | None, last: bool, limit: in
     for text in streaming.chunks(events, limit):
         yield text, None
     if failed:
-        yield None, failed
+        yield "", failed

@@ -25,4 +25,4 @@ class Request:
 
     @property
     def streams(self) -> bool:
-        return bool(self.body) and self.body.get("stream") is True
+        return self.body is not None and self.body.get("stream") is True

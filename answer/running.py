@@ -1,58 +1,60 @@
-"""One running request to the engine, and what has to be undone when it ends early."""
+"""One running request: chunks of its answer, from the task that reads them to the one that delivers them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-
-import aiohttp
+from typing import Any
 
 from answer.request import Request
 from utils import JobError
 
 
 class Running:
-    """`abort(rid)` tells the engine to stop a request by name.
+    """`carrying` is the task that talks to the engine. It hands over one piece at a time, and waits with the next
+    until the other side is back from delivering it. seen: something was handed over; aborts: what tells the engine to
+    stop the last attempt."""
 
-    streamed: the client has seen something; produced: something of the engine's answer; finished: nothing is left to
-    undo; failed: done once `fail` was called, whose error is in `error`.
-    """
+    def __init__(self, request: Request) -> None:
+        self.request, self.seen = request, False
+        self.carrying: asyncio.Task[Any] | None = None
+        self.aborts: list[asyncio.Task[None]] = []
+        self.error: JobError | None = None  # what `fail` was called with
+        self._piece: str | None = None
+        self._news = self._wanted = asyncio.get_running_loop().create_future()
 
-    def __init__(self, request: Request, abort: Callable[[str], None]):
-        self.request, self._abort = request, abort
-        self.opening: asyncio.Future | None = None
-        self.response: aiohttp.ClientResponse | None = None
-        self.streamed = self.produced = self.finished = False
-        self.failed = asyncio.get_running_loop().create_future()
-        self.error: JobError | None = None
-        self._unfinished = False  # the engine may still be working on it
+    def begin(self, carrying: asyncio.Task[Any]) -> None:
+        """From now on `take` gives what this task hands over."""
+        self.carrying = carrying
+        carrying.add_done_callback(self._tell)
 
     def fail(self, error: JobError) -> None:
-        """End the request with `error`, wherever it is waiting."""
+        """End the request with `error`, wherever it is waiting; a delivery goes on."""
         if self.error is None:
             self.error = error
-            self.failed.set_result(None)
-            if self.response is not None:
-                self.response.close()  # a pending read fails at once
+            self.stop()
 
-    def close(self) -> None:
-        """Break the connection of this attempt, unless its answer is complete."""
-        opening, response, self.opening, self.response = self.opening, self.response, None, None
-        if opening is not None and not opening.done():
-            opening.cancel()
-            self._unfinished = True
-        elif opening is not None and response is None and not opening.cancelled() and opening.exception() is None:
-            response = opening.result()
-        if response is not None and not response.content.at_eof():
-            response.close()
-            self._unfinished = True
+    def stop(self, _task: Any = None) -> None:
+        """Let go of the engine."""
+        if self.carrying is not None:
+            self.carrying.cancel()
 
-    def stop(self, _task: asyncio.Task | None = None) -> None:
-        """Once: break the connection, and abort by name what the engine may still be working on."""
-        if self.finished:
-            return
-        self.finished = True
-        self.close()
-        if self._unfinished:
-            for rid in self.request.rids:
-                self._abort(rid)
+    async def give(self, piece: str) -> None:
+        """Hand a piece over. Returns when it was delivered, and more is wanted."""
+        self.seen = True
+        self._piece, self._wanted = piece, asyncio.get_running_loop().create_future()
+        self._tell()
+        await self._wanted
+
+    async def take(self, timeout: float | None) -> str | None:
+        """The next piece. None after `timeout` seconds without one, and once `carrying` is done."""
+        if self._piece is None and self.carrying is not None and not self.carrying.done():
+            if not self._wanted.done():
+                self._wanted.set_result(None)
+            self._news = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._news}, timeout=timeout)
+        piece, self._piece = self._piece, None
+        return piece
+
+    def _tell(self, _task: Any = None) -> None:
+        if not self._news.done():
+            self._news.set_result(None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from typing import Any
 
 # The first empty line after an event, whichever way its lines end.
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
@@ -24,7 +25,7 @@ class EventBuffer:
     empty line after a last event, which some servers leave out and some clients need.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rest = bytearray()
         self._scanned = 0  # up to here `_rest` is known to hold no end of an event
 
@@ -76,7 +77,7 @@ class Newest:
 
     SHARE = 64
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._held: dict[bytes, bytes] = {}
         self._sizes: dict[bytes, int] = {}  # of the newest event of each index
         self._sent = 0
@@ -106,7 +107,9 @@ def chunks(events: list[bytes], limit: int) -> list[str]:
 
     One event above the limit stays whole, in a text of its own: half an event is of no use to anybody.
     """
-    texts, group, size = [], [], 0
+    texts: list[str] = []
+    group: list[bytes] = []
+    size = 0
     for event in events:
         if group and size + len(event) > limit:
             texts.append(b"".join(group).decode("utf-8", "replace"))
@@ -130,7 +133,7 @@ def may_hold_failure(block: bytes) -> bool:
     return b'"error"' in block or b'"abort"' in block or b'"status_code"' in block
 
 
-def event_failure(event: bytes) -> dict | None:
+def event_failure(event: bytes) -> dict[str, Any] | None:
     """The object of an event that reports a failed request inside a stream of status 200, or None.
 
     The shapes SGLang 0.5.23 was seen to send: {"error": …} on /generate and chat, `event: error` on
@@ -146,7 +149,7 @@ def event_failure(event: bytes) -> dict | None:
     return failure_in(value)
 
 
-def failure_in(value) -> dict | None:
+def failure_in(value: Any) -> dict[str, Any] | None:
     """The error object inside a successful-looking answer or event, or None.
 
     A deliberate abort (a cancelled request) has no status and is an ordinary end, not a failure.

@@ -1,6 +1,7 @@
-"""One planned request to the engine over HTTP, and its answer: chunks of events or one JSON value.
+"""One planned request to the engine, and its answer: chunks of events or one JSON value.
 
-Serves any transport: it knows nothing of RunPod. How a stream becomes chunks is the business of relay.py.
+Serves any transport: it knows nothing of RunPod, and of HTTP only what wire.py makes of it. How a stream becomes
+chunks is the business of relay.py, what follows an attempt that of outcome.py.
 """
 
 from __future__ import annotations
@@ -11,21 +12,25 @@ import dataclasses
 import json
 import re
 import time
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-
-import aiohttp
-from yarl import URL
+from typing import Any
 
 from answer import streaming
 from answer.failures import error_event, failure
-from answer.relay import KEEPALIVE, Pace, relay
+from answer.outcome import End, Outcome, Step, follows, of_error
+from answer.relay import Pace, relay
 from answer.request import Request
 from answer.running import Running
+from answer.wire import Broke, Http, Network, Reply, Unreached
 from utils import JobError
 
+Piece = str | dict[str, Any] | list[Any]
+
+KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 _RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_CLOSING = JobError("The worker was stopped before this job was done; send it again.", type="overloaded_error",
+                    code=503)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,50 +49,45 @@ class Patience:
 
 
 class ConnectionBroke(JobError):
-    """The connection to the engine broke. `engine_lost`: because the engine ended."""
+    """The connection to the engine broke. `life`: the number of the engine's life that ended with it, or None when
+    the engine is alive."""
 
-    def __init__(self, message: str, engine_lost: bool):
+    def __init__(self, message: str, life: int | None) -> None:
         super().__init__(message, type="server_error", code=502)
-        self.engine_lost = engine_lost
+        self.life = life
 
 
 class Upstream:
-    """The worker's one HTTP client for the engine; make it once, `close` it once.
+    """All requests of a worker to its engine; make it once, `close` it once.
 
-    chunk_bytes: the largest chunk; posts: chunks a second that all streams share, 0 for no limit; available: awaited
-    before each attempt, until the engine can take requests (raises JobError); fate: awaited when a connection broke:
-    what became of the engine, None when it is alive.
+    chunk_bytes: the largest chunk; posts: chunks a second that all streams share, 0 for no limit; decides: the engine
+    was told to end requests by itself (outcome.of_error).
+    available: awaited before each attempt, until the engine can take requests; gives the number of its life (1, 2, …)
+    and raises JobError when it waited long enough, which is final. fate: awaited when a connection broke, with that
+    number: what became of that life in words, None when it goes on.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None = None, admin_key: str | None = None,
                  patience: Patience | None = None, chunk_bytes: int = 512 * 1024, posts: float = 0,
-                 available: Callable[[], Awaitable[None]] | None = None,
-                 fate: Callable[[], Awaitable[str | None]] | None = None):
+                 decides: bool = False, available: Callable[[], Awaitable[int]] | None = None,
+                 fate: Callable[[int], Awaitable[str | None]] | None = None, network: Network | None = None) -> None:
         self.patience = patience or Patience()
         self.last_sign = time.monotonic()  # when anything was last heard from the engine
-        self._base, self._chunk_bytes, self._pace = base_url, chunk_bytes, Pace(posts)
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._abort_headers = {"Authorization": f"Bearer {admin_key}"} if admin_key else self._headers
+        self._chunk_bytes, self._pace, self._decides = chunk_bytes, Pace(posts), decides
+        # The largest chunk is also the most that waits in memory.
+        self._network = network or Http(base_url, api_key, admin_key, max(2**17, chunk_bytes))
         self._available, self._fate = available, fate
-        self._client: aiohttp.ClientSession | None = None
-        self._running: weakref.WeakSet[Running] = weakref.WeakSet()
-        self._aborts: set[asyncio.Task] = set()
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._client is None:  # made here: it belongs to the event loop that runs the jobs
-            self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-                # Reading pauses at twice this size: the largest chunk is also the most that waits in memory.
-                read_bufsize=max(2**16, self._chunk_bytes // 2),
-                headers={"Accept-Encoding": "identity"})
-        return self._client
+        self._running: set[Running] = set()
+        self._aborts: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Send what is left to abort, then close the connections; running requests break off."""
+        """End what is running, send what is left to abort, then close the connections."""
+        carrying = [job.carrying for job in self._running if job.carrying]
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
         await asyncio.gather(*self._aborts)
-        if self._client is not None:
-            await self._client.close()
+        await self._network.close()
 
     def _heard(self) -> None:
         self.last_sign = time.monotonic()
@@ -97,159 +97,145 @@ class Upstream:
         for job in list(self._running):
             job.fail(error)
 
-    async def run(self, request: Request) -> AsyncIterator[str | dict | list]:
+    async def run(self, request: Request) -> AsyncIterator[Piece]:
         """Carry `request` to the engine. Yields text chunks of whole events, or one JSON value.
 
         Raises JobError for every failure. A stream that has begun and then fails first gets an event with the
         error, so that a client that only sees events never takes it for complete. However this generator ends
         early, the engine is told to stop generating.
         """
-        job = Running(request, self.abort)
+        job, streamed = Running(request), False
+        beat = self.patience.keepalive if request.streams and request.openai else 0
+        carrying = asyncio.get_running_loop().create_task(self._carry(job))
+        job.begin(carrying)
         self._running.add(job)
+        carrying.add_done_callback(lambda _: self._running.discard(job))
         # A cancelled job's generator may be left to the garbage collector while its task is already gone
         # (the SDK cancels in the middle of a POST), so the task's end is what counts.
         task = asyncio.current_task()
+        assert task is not None
         task.add_done_callback(job.stop)
         try:
-            async with contextlib.aclosing(self._carry(job)) as answer:
-                async for chunk in answer:
-                    yield chunk
-            job.finished = True
-        except JobError as error:
-            if job.streamed:
-                yield error_event(error, request.path)
-            raise
+            while True:
+                piece = await job.take(beat or None)
+                if piece is None and carrying.done():
+                    break
+                streamed = True
+                yield KEEPALIVE if piece is None else piece
+            end = End(Outcome.CLOSING, job.error or _CLOSING) if carrying.cancelled() else carrying.result()
+            if end.error:
+                if streamed:
+                    yield error_event(end.error, request.path)
+                raise end.error
+            if end.answer is not None:
+                yield end.answer
         finally:
             task.remove_done_callback(job.stop)
             job.stop()
-            self._running.discard(job)
 
-    async def _carry(self, job: Running) -> AsyncIterator[str | dict | list]:
-        """Attempts until one succeeds, fails for good, or has produced something."""
-        request = job.request
+    async def _carry(self, job: Running) -> End:
+        """Attempts until one succeeds, fails for good, or has given something."""
         give_up, pause = time.monotonic() + self.patience.retry, _RETRY_FIRST
         while True:
-            try:
-                async with contextlib.aclosing(self._attempt(job)) as answer:
-                    async for chunk in answer:
-                        yield chunk
-                return
-            except JobError as error:
-                # What broke because the engine died may have killed it: that is for its sender to decide.
-                load = error.code in (429, 503) or isinstance(error, ConnectionBroke) and not error.engine_lost
-                if job.error:
-                    raise job.error from error
-                if job.produced or not load or time.monotonic() + pause > give_up:
-                    raise
-                if isinstance(error, ConnectionBroke):  # the engine may still know the id that is to be used again
-                    await asyncio.gather(*map(self._abort, request.rids))
-            await asyncio.wait({job.failed}, timeout=pause)
-            if job.error:
-                raise job.error
+            end = await self._attempt(job)
+            step = follows(end.outcome, job.seen, time.monotonic() + pause <= give_up)
+            if step is Step.END:
+                return end
+            await asyncio.gather(*job.aborts)  # the same id is to be used again
+            await asyncio.sleep(pause)
             pause = min(pause * 2, _RETRY_LAST)
 
-    async def _attempt(self, job: Running) -> AsyncIterator[str | dict | list]:
-        patience, request = self.patience, job.request
-        limit = (patience.idle if request.streams else patience.request) or None
-        deadline = None if limit is None else time.monotonic() + limit
-        beat = patience.keepalive if request.streams and request.openai else 0
+    async def _attempt(self, job: Running) -> End:
+        request, life = job.request, 0
         try:
-            job.opening = asyncio.ensure_future(self._answered(request))
-            while not job.opening.done():
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError
-                wait = min((t for t in (left, beat or None) if t is not None), default=None)
-                await asyncio.wait({job.opening, job.failed}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                if job.error:
-                    raise job.error
-                if beat and not job.opening.done():
-                    job.streamed = True
-                    yield KEEPALIVE
-            response = job.response = job.opening.result()
-            self._heard()
-            if response.status < 400 and response.content_type == "text/event-stream":
-                async for chunk in relay(response, job, self._pace, idle=patience.idle or None, beat=beat or None,
-                                         chunk_bytes=self._chunk_bytes, heard=self._heard):
-                    yield chunk
-            else:
-                async with asyncio.timeout(None if deadline is None else max(0, deadline - time.monotonic())):
-                    answer = await _whole(response)
-                job.produced = True
-                yield answer
-        except (aiohttp.ClientError, ConnectionError) as error:
-            if job.error:
-                raise job.error from error
-            fate = await self._fate() if self._fate else None
-            # One that was never made carried nothing: that request can wait for the next engine.
-            lost = fate is not None and not isinstance(error, aiohttp.ClientConnectorError)
-            raise ConnectionBroke(fate or f"The connection to the engine broke ({type(error).__name__}).",
-                                  lost) from error
-        except TimeoutError as error:
-            raise JobError(f"The engine sent nothing for {limit:g} s (ENGINE_IDLE_TIMEOUT)." if request.streams else
-                           f"The engine gave no answer within {limit:g} s (REQUEST_TIMEOUT).",
-                           type="timeout_error", code=504) from error
+            if self._available:
+                life = await self._available()
+        except JobError as error:
+            return End(Outcome.ABSENT, error)
+        limit = (self.patience.idle if request.streams else self.patience.request) or None
+        reply: Reply | None = None
+        in_doubt = True  # whether the engine may be at it still
+        try:
+            async with asyncio.timeout(limit):  # never around a delivery
+                reply = await self._send(request)
+                self._heard()
+                if reply.status >= 400 or reply.content_type != "text/event-stream":
+                    return End(Outcome.ANSWERED, answer=await _json(reply))
+            await relay(reply, job, self._pace, idle=limit, chunk_bytes=self._chunk_bytes, heard=self._heard)
+            return End(Outcome.ANSWERED)
+        except Broke as error:
+            end = await self._broken(error, life)
+            in_doubt = end.outcome is Outcome.BROKE
+            return end
+        except TimeoutError:
+            return End(Outcome.LATE, JobError(
+                f"The engine sent nothing for {limit:g} s (ENGINE_IDLE_TIMEOUT)." if request.streams else
+                f"The engine gave no answer within {limit:g} s (REQUEST_TIMEOUT).", type="timeout_error", code=504))
+        except JobError as error:
+            in_doubt = reply is not None
+            return End(of_error(error, read=request.body is None, decides=self._decides), error)
         finally:
-            job.close()
+            if not (reply and reply.close()) and in_doubt:
+                self._stop_by_name(job)
 
-    async def _answered(self, request: Request) -> aiohttp.ClientResponse:
-        """The engine's response, its headers read."""
-        if self._available:
-            await self._available()
-        body = await self._templated(request) if request.template_texts else request.body
-        return await self._open(request.method, request.path, body)
+    async def _broken(self, error: Broke, life: int) -> End:
+        fate = await self._fate(life) if self._fate else None
+        told = fate or f"The connection to the engine broke ({error})."
+        if isinstance(error, Unreached):  # it carried nothing: that request can wait for the next engine
+            return End(Outcome.UNREACHED, ConnectionBroke(told, None))
+        if fate:
+            return End(Outcome.LOST, ConnectionBroke(told, life))
+        return End(Outcome.BROKE, ConnectionBroke(told, None))
 
-    def _open(self, method: str, path: str, body, headers: dict | None = None):
-        data = None
-        headers = dict(self._headers if headers is None else headers)
-        if body is not None:
-            try:
-                data = json.dumps(body, allow_nan=False).encode()
-            except ValueError as error:
-                raise JobError("The input holds NaN or Infinity, which JSON does not have.") from error
-            headers["Content-Type"] = "application/json"
-        # encoded=True: the path comes from the route table and must reach the engine letter by letter.
-        return self._session().request(method, URL(self._base + path, encoded=True), data=data, headers=headers,
-                                       allow_redirects=False)
+    async def _send(self, request: Request) -> Reply:
+        body = request.body
+        if body is not None and request.template_texts:
+            # The native body with each text replaced by the token ids of its chat-templated form.
+            tokens = [await self._tokens(text) for text in request.template_texts]
+            body = {**{k: v for k, v in body.items() if k != "text"},
+                    "input_ids": tokens[0] if request.one_text else tokens}
+        return await self._network.send(request.method, request.path, body)
 
-    async def _templated(self, request: Request) -> dict:
-        """The native body with each text replaced by the token ids of its chat-templated form."""
-        async def ids(text: str) -> list[int]:
-            messages = [{"role": "user", "content": text}]
-            async with self._open("POST", "/tokenize", {"messages": messages}) as response:
-                return (await _whole(response))["tokens"]
+    async def _tokens(self, text: str) -> Any:
+        messages = [{"role": "user", "content": text}]
+        reply = await self._network.send("POST", "/tokenize", {"messages": messages})
+        try:
+            answer = await _json(reply)
+        finally:
+            reply.close()
+        if not isinstance(answer, dict) or "tokens" not in answer:
+            raise JobError("The engine could not apply the chat template.", type="server_error", code=502)
+        return answer["tokens"]
 
-        tokens = [await ids(text) for text in request.template_texts]
-        body = {k: v for k, v in request.body.items() if k != "text"}
-        return {**body, "input_ids": tokens[0] if request.one_text else tokens}
-
-    def abort(self, rid: str) -> None:
-        """Tell the engine to stop a request, without waiting for the answer."""
-        task = asyncio.get_running_loop().create_task(self._abort(rid))
-        self._aborts.add(task)
-        task.add_done_callback(self._aborts.discard)
+    def _stop_by_name(self, job: Running) -> None:
+        """Tell the engine to stop a request, without waiting for the answers."""
+        job.aborts = [asyncio.get_running_loop().create_task(self._abort(rid)) for rid in job.request.rids]
+        for task in job.aborts:
+            self._aborts.add(task)
+            task.add_done_callback(self._aborts.discard)
 
     async def _abort(self, rid: str) -> None:
         # The connection is closed as well, so a failure here only means that the engine takes longer to notice.
-        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with contextlib.suppress(Broke, OSError, TimeoutError):
             async with asyncio.timeout(5):
-                async with self._open("POST", "/abort_request", {"rid": rid}, self._abort_headers) as response:
-                    await response.read()
+                reply = await self._network.send("POST", "/abort_request", {"rid": rid}, admin=True)
+                await reply.whole()
 
 
-async def _whole(response: aiohttp.ClientResponse) -> dict | list:
+async def _json(reply: Reply) -> dict[str, Any] | list[Any]:
     """The answer as a JSON value; raises JobError when it is an error, of whatever status."""
-    raw = await response.read()
+    raw = await reply.whole()
+    value: Any
     try:
         value = json.loads(raw) if raw else None
         if _SURROGATE.search(raw):  # one without its other half is no UTF-8, and the job could not be delivered
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except ValueError:
         value = raw.decode("utf-8", "replace")
-    if response.status >= 400:
-        raise failure(value, response.status)
+    if reply.status >= 400:
+        raise failure(value, reply.status)
     if isinstance(value, dict) and (failed := streaming.failure_in(value)):
-        raise failure(failed, response.status)
+        raise failure(failed, reply.status)
     if isinstance(value, (dict, list)):
         return value
     return {"status": "ok"} if value is None else {"text": str(value)}

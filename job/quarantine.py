@@ -17,8 +17,8 @@ class Quarantine:
     def __init__(self) -> None:
         self._blamed: dict[str, tuple[int, float]] = {}
 
-    def blame(self, path: str, body: dict | None) -> None:
-        """This request was running when the engine died."""
+    def blame(self, path: str, body: dict | None, life: int) -> None:
+        """This request was running when the engine's life of this number ended."""
         key = _digest(path, body)
         self._blamed[key] = (self._blamed.get(key, (0, 0.0))[0] + 1, time.monotonic())
 

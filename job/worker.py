@@ -41,8 +41,7 @@ class Worker:
             patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
                               settings.keepalive),
             chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
-            available=lambda: engine.available(settings.wait_timeout),
-            fate=lambda: engine.fate(engine.life))
+            decides=_decides(settings), available=lambda: engine.available(settings.wait_timeout), fate=engine.fate)
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
@@ -111,6 +110,12 @@ class Worker:
                         raise
                     yield chunk
         except ConnectionBroke as error:
-            if error.engine_lost and request.body is not None:  # a read is the same for everybody, and harmless
-                self.quarantine.blame(request.path, request.body)
+            if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless
+                self.quarantine.blame(request.path, request.body, error.life)
             raise
+
+
+def _decides(settings: Settings) -> bool:
+    """Whether the server was told to end requests by itself (sglang: environ.py, managers/scheduler.py)."""
+    return any(os.environ.get(f"SGLANG_REQ_{kind}_TIMEOUT") for kind in ("RUNNING", "WAITING")) or any(
+        flag in settings.server_args for flag in ("--enable-priority-scheduling", "--abort-on-priority-when-disabled"))

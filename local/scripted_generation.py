@@ -186,7 +186,8 @@ async def run_request(engine: Engine, request: web.Request, body: dict, shape_cl
             whole = shape.whole("".join(sent), len(sent), reason)
             engine.state(record, "aborted" if reason == "abort" else "finished")
             return web.json_response(whole, dumps=shapes.compact, headers=script.headers) if alone else whole
-        await out.send(head)
+        if not failed or shape_class is shapes.Messages:  # the other routes begin with the error
+            await out.send(head)
         if failed:
             await out.send(error_event(script, record.rid))
         else:

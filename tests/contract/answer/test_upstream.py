@@ -125,7 +125,18 @@ async def test_an_error_event_before_any_token_fails_without_a_chunk(upstream):
         async for chunk in upstream.run(chat({"error_at": 0, "error": "generate", "error_code": 400})):
             chunks.append(chunk)
     assert raised.value.code == 400
-    assert "scripted error" not in "".join(chunks) or "error" in chunks[-1]
+    assert chunks == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_the_engine_decided_is_not_run_again(scripted, stream):
+    client, rid = Upstream(scripted.url, patience=Patience(retry=60)), f"decided-{stream}"
+    script = {"error_at": 0, "error_code": 503, "error_message": "Request running timeout reached."}
+    with pytest.raises(JobError) as raised:
+        await collect(client, chat(script, rid=rid, stream=stream))
+    assert (raised.value.code, raised.value.message) == (503, script["error_message"])
+    assert len(await asyncio.to_thread(scripted.seen, rid=rid)) == 1
+    await client.close()
 
 
 async def test_an_error_in_the_middle_ends_the_stream_with_an_error_event(upstream):

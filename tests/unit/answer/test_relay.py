@@ -63,10 +63,10 @@ def test_a_block_goes_as_it_is():
 
 def test_what_follows_a_failure_is_not_sent():
     failing = b'data: {"error": {"message": "no"}}\n\n'
-    assert sent(b"data: a\n\n" + failing + DONE) == [("data: a\n\n", None), (None, {"error": {"message": "no"}})]
+    assert sent(b"data: a\n\n" + failing + DONE) == [("data: a\n\n", None), ("", {"error": {"message": "no"}})]
     held = Newest()
     assert sent(cumulative("a") + cumulative("ab") + failing, held) == [
-        (cumulative("ab").decode(), None), (None, {"error": {"message": "no"}})]
+        (cumulative("ab").decode(), None), ("", {"error": {"message": "no"}})]
 
 
 def test_only_the_newest_of_each_index_is_sent():

@@ -1,0 +1,136 @@
+"""The network between the worker and its engine: the only place in this package that knows the HTTP client.
+
+In: method, path, JSON body. Out: a `Reply`. Raises Unreached, Broke and JobError, nothing of the client's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import aiohttp
+from yarl import URL
+
+from utils import JobError
+
+
+class Broke(Exception):
+    """The connection broke; `str` is the client's name for it."""
+
+
+class Unreached(Broke):
+    """There was no connection: nothing was carried."""
+
+
+class Reply(Protocol):
+    """An answer of the engine whose head is here. `ended` is done once the last byte has arrived."""
+
+    status: int
+    content_type: str
+    ended: asyncio.Future[None]
+
+    async def some(self) -> bytes:
+        """What has arrived, as soon as there is anything; b"" at the end."""
+
+    async def whole(self) -> bytes:
+        """All of it."""
+
+    def pausable(self) -> asyncio.Transport | None:
+        """The connection, for not reading it for a while; None once it is over."""
+
+    def close(self) -> bool:
+        """Let go of it. False when not all of it was read: the engine may be at it still."""
+
+
+class Network(Protocol):
+    """What `Upstream` needs of a network."""
+
+    async def send(self, method: str, path: str, body: Any, *, admin: bool = False) -> Reply:
+        """Send a request, and wait for the head of its answer."""
+
+    async def close(self) -> None:
+        """Close the connections; what still runs breaks off."""
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise Unreached(type(error).__name__) from error
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise Broke(type(error).__name__) from error
+
+
+class Http:
+    """The worker's one HTTP client for the engine at `base_url`; make it once, `close` it once.
+
+    api_key, admin_key: what the engine was told to require, in general and for administration, or None; bufsize: bytes
+    of one answer that wait in memory before reading it stops.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None, admin_key: str | None, bufsize: int) -> None:
+        self._base, self._bufsize = base_url, bufsize
+        self._keys = {False: api_key, True: admin_key or api_key}
+        self._session: aiohttp.ClientSession | None = None
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:  # made here: it belongs to the event loop that runs the jobs
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                read_bufsize=self._bufsize // 2,  # the client pauses at twice this size
+                headers={"Accept-Encoding": "identity"})
+        return self._session
+
+    async def send(self, method: str, path: str, body: Any, *, admin: bool = False) -> Reply:
+        headers = {"Authorization": f"Bearer {key}"} if (key := self._keys[admin]) else {}
+        data = None
+        if body is not None:
+            try:
+                data = json.dumps(body, allow_nan=False).encode()
+            except ValueError as error:
+                raise JobError("The input holds NaN or Infinity, which JSON does not have.") from error
+            headers["Content-Type"] = "application/json"
+        with _named():
+            # encoded=True: the path comes from the route table and must reach the engine letter by letter.
+            return _HttpReply(await self._client().request(
+                method, URL(self._base + path, encoded=True), data=data, headers=headers, allow_redirects=False))
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class _HttpReply:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response, self._content = response, response.content
+        self.status, self.content_type = response.status, response.content_type
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._content.on_eof(self._end)
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    async def some(self) -> bytes:
+        with _named():
+            return await self._content.readany()
+
+    async def whole(self) -> bytes:
+        with _named():
+            return await self._response.read()
+
+    def pausable(self) -> asyncio.Transport | None:
+        connection = self._response.connection  # none once the answer has ended
+        transport = connection.transport if connection else None
+        return None if transport is None or transport.is_closing() else transport
+
+    def close(self) -> bool:
+        if self._content.at_eof():
+            return True
+        self._response.close()
+        return False
