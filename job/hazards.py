@@ -7,23 +7,23 @@ not-a-number are prevented in the engine (SGLANG_SANITIZE_NAN_LOGITS, see config
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from job import limits as sizes
+from job import patterns, shape
 from job.model import ModelFacts
 from settings.limits import Limits
 from utils import JobError
 
-GENERATING = ("/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
-_WITH_PROMPTS = (*GENERATING, "/encode", "/classify", "/v1/embeddings", "/v1/classify", "/v1/score")
+GENERATING = ("/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/invocations")
+_WITH_PROMPTS = (*GENERATING, "/encode", "/classify", "/v1/embeddings", "/v1/classify")
 # Token ids only, and text or token ids.
 _ID_FIELDS = ("input_ids", "stop_token_ids")
 _PROMPT_FIELDS = ("prompt", "input", "query", "items")
-_PROMPTS = ("text", "input_ids", *_PROMPT_FIELDS)
-_BATCHED = ("text", "input_ids", "input_embeds", "prompt", "input", "items", "documents", "tokens", "tools")
+_PROMPTS = ("text", "input_ids", "prompt", "input")
 # Internals of the engine's own callers, whose shapes it trusts (rows 10 to 12).
 _INTERNAL_FIELDS = ("positional_embed_overrides", "query_embed_overrides", "item_embed_overrides",
                     "token_indices_to_pool")
@@ -34,15 +34,9 @@ _GRAMMARS = ("regex", "ebnf", "json_schema", "structural_tag", "response_format"
 _LARGEST_BIAS = 1e4  # OpenAI's range is ±100; from 1e35 on the sampler divides infinities (rows 13, 14)
 _INT32 = 2**31 - 1
 _STOP_BYTES = 4096
-_BYTES_PER_TOKEN = 32  # no tokenizer packs ordinary text tighter
-_UNBOUNDED = re.compile(r"(?<!\\)(?:\\\\)*(?:[*+]|\{\d*,\})")
-
-_REPEATED_GROUP = re.compile(r"\)[*+{]")
-# Where media stand, as addresses or encoded; they are not tokenized as text.
-_MEDIA = ("url", "image_url", "video_url", "audio_url", "data", "file_data", "input_audio", "source")
 
 
-def check(path: str, body: dict | None, facts: ModelFacts, limits: Limits) -> None:
+def check(path: str, body: dict[str, Any] | None, facts: ModelFacts, limits: Limits) -> None:
     """Raises JobError (400) for a body that harms the engine at `path`, or that is over a limit."""
     if not body:
         return
@@ -51,24 +45,26 @@ def check(path: str, body: dict | None, facts: ModelFacts, limits: Limits) -> No
     for name in _INTERNAL_FIELDS:
         if body.get(name) is not None:
             raise JobError(f"`{name}` is not open to jobs: a wrong shape of it ends the engine.", param=name)
-    prompts = _prompt_count(body)
+    prompts = shape.of(path, body)
     for params in _all_params(body):
         _check_ids(params, facts)
         _check_numbers(params, facts)
         _check_patterns(params, limits)
-        n = _number(params.get("n"))
-        if n is not None and n * prompts > limits.batch:
-            raise JobError(f"`n` times the number of prompts is {n * prompts:g}; the limit is {limits.batch} "
+        n = number(params.get("n"))
+        if n is not None and n * prompts.count > limits.batch:
+            raise JobError(f"`n` times the number of prompts is {n * prompts.count:g}; the limit is {limits.batch} "
                            "(MAX_BATCH).", param="n")
     if path in _WITH_PROMPTS:
-        _check_prompts(body, facts)
-    _check_sizes(path, body, facts, limits)
+        _check_prompts(body, prompts, facts)
+    if path == "/v1/score":
+        _check_score(body, prompts)
+    sizes.check_prompts(path, body, prompts, facts, limits)
     for name in ("rid", "request_id"):  # the engine would take the request for its own health check, and never answer
         if any(isinstance(rid, str) and rid.startswith("HEALTH_CHECK") for rid in _scalars(body.get(name))):
             raise JobError(f"`{name}` may not begin with HEALTH_CHECK.", param=name)
 
 
-def _all_params(body: dict) -> Iterator[dict]:
+def _all_params(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The body, and its sampling_params: an object, or a list of them in a batch."""
     yield body
     params = body.get("sampling_params")
@@ -84,7 +80,7 @@ def _scalars(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """A number, also one in a string, as the engine's validator reads it; else None."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
@@ -94,12 +90,12 @@ def _number(value: Any) -> float | None:
         return math.inf if isinstance(value, int) else None
 
 
-def _prompt_count(body: dict) -> int:
-    value = next((body[name] for name in _PROMPTS if body.get(name) is not None), None)
-    return len(value) if isinstance(value, list) and value and not isinstance(value[0], (int, float)) else 1
+def largest_id(facts: ModelFacts) -> int:
+    """The last token id that the model may have."""
+    return _INT32 if facts.vocabulary is None else facts.vocabulary - 1
 
 
-def _check_ids(params: dict, facts: ModelFacts) -> None:  # rows 2 to 4, 13 to 15
+def _check_ids(params: dict[str, Any], facts: ModelFacts) -> None:  # rows 2 to 4, 13 to 15
     for name in _ID_FIELDS:
         if params.get(name) is not None:
             _within(name, _scalars(params[name]), facts)
@@ -109,39 +105,37 @@ def _check_ids(params: dict, facts: ModelFacts) -> None:  # rows 2 to 4, 13 to 1
     bias = params.get("logit_bias")
     if isinstance(bias, dict):
         _within("logit_bias", (int(key) if re.fullmatch(r"-?\d{1,19}", key) else key for key in bias), facts)
-        for value in bias.values():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST_BIAS:
+        for value in map(number, bias.values()):
+            if value is None or not abs(value) <= _LARGEST_BIAS:
                 raise JobError(f"`logit_bias` takes numbers from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}.",
                                param="logit_bias")
 
 
-def _within(name: str, ids: Iterator[Any], facts: ModelFacts) -> None:
-    top = _INT32 if facts.vocabulary is None else facts.vocabulary - 1
-    for number in ids:
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= top:
+def _within(name: str, ids: Iterable[Any], facts: ModelFacts) -> None:
+    top = largest_id(facts)
+    for one in ids:
+        if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one <= top:
             # The type alone for what may be longer than a message should be.
-            short = isinstance(number, (bool, float)) or isinstance(number, int) and abs(number) < 2**70
-            raise JobError(f"`{name}` holds {number if short else type(number).__name__}, which is no token id of this "
+            short = isinstance(one, (bool, float)) or isinstance(one, int) and abs(one) < 2**70
+            raise JobError(f"`{name}` holds {one if short else type(one).__name__}, which is no token id of this "
                            f"model: they go from 0 to {top}.", param=name)
 
 
-def _check_numbers(params: dict, facts: ModelFacts) -> None:  # rows 6 to 8, 16
+def _check_numbers(params: dict[str, Any], facts: ModelFacts) -> None:  # rows 6 to 8, 16
     vocabulary = facts.vocabulary or 1000
-    for name, low, high in (("top_logprobs_num", 0, vocabulary), ("top_logprobs", 0, vocabulary),
-                            ("logprobs", 0, vocabulary), ("logprob_start_len", -1, _INT32), ("top_k", -1, _INT32),
+    # -1 log-probabilities are every one elsewhere; here they are those of the chosen tokens alone.
+    for name, low, high in (("top_logprobs_num", -1, vocabulary), ("top_logprobs", -1, vocabulary),
+                            ("logprobs", -1, vocabulary), ("logprob_start_len", -1, _INT32), ("top_k", -1, _INT32),
                             ("repetition_penalty", 1e-6, math.inf)):
         for value in _scalars(params.get(name)):
-            number = _number(value)
-            if number is not None and not low <= number <= high:
+            found = number(value)
+            if found is not None and not low <= found <= high:
                 raise JobError(f"`{name}` goes from {low} to {high}.", param=name)
 
 
-def _check_patterns(params: dict, limits: Limits) -> None:
-    for pattern in _scalars(params.get("stop_regex")):
-        # Python's own regular expressions, run by the scheduler: two repeats, or one of a group, can take for ever.
-        if isinstance(pattern, str) and (len(_UNBOUNDED.findall(pattern)) > 1 or _REPEATED_GROUP.search(pattern)):
-            raise JobError("`stop_regex` may repeat without a bound (*, + or {n,}) only once, and no group.",
-                           param="stop_regex")
+def _check_patterns(params: dict[str, Any], limits: Limits) -> None:
+    if params.get("stop_regex") is not None:
+        patterns.check(list(_scalars(params["stop_regex"])))
     for stop in _scalars(params.get("stop")):
         if isinstance(stop, str) and len(stop) > _STOP_BYTES:
             raise JobError(f"A `stop` string has at most {_STOP_BYTES} characters.", param="stop")
@@ -149,28 +143,38 @@ def _check_patterns(params: dict, limits: Limits) -> None:
         value = params.get(name)
         if name == "text" and not isinstance(value, dict):
             continue
-        size = len(value) if isinstance(value, str) else 0 if value is None else len(json.dumps(value))
+        size = len(value) if isinstance(value, str) else sizes.json_bytes(value, limits.grammar_bytes)
         if size > limits.grammar_bytes:
-            raise JobError(f"`{name}` is {size / 1024:.0f} KiB; the limit is {limits.grammar_bytes / 1024:g} KiB "
-                           "(MAX_GRAMMAR_KIB).", param=name)
+            raise JobError(f"`{name}` is larger than {limits.grammar_bytes / 1024:g} KiB (MAX_GRAMMAR_KIB).",
+                           param=name)
 
 
-def _check_prompts(body: dict, facts: ModelFacts) -> None:
+def _check_prompts(body: dict[str, Any], prompts: shape.Prompts, facts: ModelFacts) -> None:
     for name in _PROMPTS:
         value = body.get(name)
         # A prompt of no tokens does not survive the scheduler (row 5).
         if value is not None and (_empty(value) or isinstance(value, list) and any(map(_empty, value))):
             raise JobError(f"`{name}` is empty, or holds an empty prompt.", param=name)
-    single = _prompt_count(body) == 1 and not isinstance(body.get("text"), list)
     for name in _ONE_EACH:
-        if isinstance(body.get(name), list) and single:
+        if isinstance(body.get(name), list) and not prompts.listed:
             raise JobError(f"`{name}` is a list, but there is only one prompt.", param=name)
     if body.get("custom_logit_processor") is not None and not isinstance(body["custom_logit_processor"], (str, list)):
         raise JobError("`custom_logit_processor` must be a string.", param="custom_logit_processor")
     if body.get("custom_logit_processor") == []:  # row 22
         raise JobError("`custom_logit_processor` is empty.", param="custom_logit_processor")
     if body.get("input_embeds") is not None:  # rows 19 to 21
+        if not facts.takes_embeds:
+            raise JobError("`input_embeds` ends a server without a radix cache that does not run in bfloat16: "
+                           "DISABLE_RADIX_CACHE needs DTYPE=bfloat16 for it.", param="input_embeds")
         _check_embeds(body["input_embeds"], facts)
+
+
+def _check_score(body: dict[str, Any], prompts: shape.Prompts) -> None:
+    """The engine reads each item with the query: only both together must not be empty (row 5)."""
+    items = body.get("items")
+    if _empty(body.get("query") or "") and isinstance(items, list) and any(map(_empty, items)):
+        raise JobError("`items` holds an empty item, and `query` is empty too: there is nothing to score.",
+                       param="items")
 
 
 def _empty(value: Any) -> bool:
@@ -190,41 +194,3 @@ def _check_embeds(value: Any, facts: ModelFacts) -> None:
     if not right:
         raise JobError(f"`input_embeds` must be rows of {width or 'equally many'} finite numbers.",
                        param="input_embeds")
-
-
-def _check_sizes(path: str, body: dict, facts: ModelFacts, limits: Limits) -> None:
-    for name in _BATCHED:
-        value = body.get(name)
-        if isinstance(value, list) and value and not isinstance(value[0], (int, float)) and len(value) > limits.batch:
-            raise JobError(f"`{name}` holds {len(value)} entries; the limit is {limits.batch} (MAX_BATCH).", param=name)
-    if not facts.context:
-        return
-    # The engine tokenizes the whole text before it finds it too long, and does nothing else meanwhile.
-    most = max(2**16, _BYTES_PER_TOKEN * facts.context)
-    for name in ("text", "prompt", "input", "query", "items", "documents", "messages", "tools", "system",
-                 "instructions"):
-        value = body.get(name)
-        # A list is a batch of prompts, each with a context of its own, or else one conversation.
-        whole = name in ("messages", "tools", "system") or path == "/v1/responses"
-        for prompt in [value] if whole or not isinstance(value, list) else value:
-            if _text_size(prompt) > most or name == "messages" and isinstance(value, list) and (
-                    len(value) > facts.context):
-                raise JobError(f"`{name}` is far longer than the model's context of {facts.context} tokens.",
-                               param=name)
-    for name in ("input_ids", "prompt", "input", "tokens"):
-        value = body.get(name)
-        prompts = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
-        longest = max((len(p) for p in prompts if isinstance(p, list) and p and isinstance(p[0], int)), default=0)
-        if longest > facts.context:
-            raise JobError(f"`{name}` holds {longest} token ids; the model's context is {facts.context}.", param=name)
-
-
-def _text_size(value: Any) -> int:
-    """Characters of all text in a value, media aside; the depth is limited already."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, list):
-        return sum(map(_text_size, value))
-    if isinstance(value, dict):
-        return sum(_text_size(inner) for key, inner in value.items() if key not in _MEDIA)
-    return 0

@@ -9,23 +9,38 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from engine import Engine
 from settings import hub_cache
 
+_T = TypeVar("_T", int, str)
 # Where models that read more than text keep the part that matters here, in the order in which SGLang looks.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """vocabulary: how many token ids the model has; context: the longest request in tokens; width: of its embeddings.
-    Each None when unknown. generates: False for a model that only embeds."""
+    """vocabulary: how many token ids the model has; context: the longest request in tokens; width: of its embeddings;
+    dtype: the type of number that it computes with, in PyTorch's words. Each None when unknown. generates: False for a
+    model that only embeds; takes_embeds: False when `input_embeds` would end the server."""
 
     vocabulary: int | None = None
     generates: bool = True
     context: int | None = None
     width: int | None = None
+    dtype: str | None = None
+    takes_embeds: bool = True
+
+
+def learned(engine: Engine, name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:
+    """All that can be found out of the model `name`, which `engine` serves."""
+    told, config = from_engine(engine), from_config(name, environ, revision)
+    dtype = config.dtype if told.dtype == "auto" else told.dtype
+    # Without a radix cache the server takes input_embeds, and makes bfloat16 of them whatever the model computes with
+    # (sglang: model_executor/model_runner.py); with one it refuses them.
+    return dataclasses.replace(told, vocabulary=told.vocabulary or config.vocabulary, width=config.width, dtype=dtype,
+                               takes_embeds=told.takes_embeds or dtype == "bfloat16")
 
 
 def from_engine(engine: Engine) -> ModelFacts:
@@ -41,27 +56,34 @@ def from_engine(engine: Engine) -> ModelFacts:
         generates = json.loads(engine.get("/model_info")[1])["is_generation"] is not False
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
         context = json.loads(engine.get("/v1/models")[1])["data"][0]["max_model_len"]
+    radix_cache, dtype = True, None
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        server = json.loads(engine.get("/server_info")[1])
+        radix_cache, dtype = server["disable_radix_cache"] is not True, server["dtype"]
     return ModelFacts(int(found[1]) + 1 if found else None, generates,
-                      context if isinstance(context, int) and context > 0 else None)
+                      context if isinstance(context, int) and context > 0 else None,
+                      dtype=dtype if isinstance(dtype, str) else None, takes_embeds=radix_cache)
 
 
 def from_config(name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:
-    """Vocabulary and width in the config.json of a model folder, or of a hub model that was downloaded."""
+    """Vocabulary, width and dtype in the config.json of a model folder, or of a hub model that was downloaded."""
     for path in _configs(name, environ, revision):
         try:
             with open(path, encoding="utf-8") as f:
                 config = json.load(f)
         except (OSError, ValueError):
             continue
-        return ModelFacts(_integer(config, "vocab_size"), width=_integer(config, "hidden_size"))
+        dtype = _found(config, "dtype", str) or _found(config, "torch_dtype", str)
+        return ModelFacts(_found(config, "vocab_size", int), width=_found(config, "hidden_size", int), dtype=dtype)
     return ModelFacts()
 
 
-def _integer(config, key: str) -> int | None:
+def _found(config: Any, key: str, kind: type[_T]) -> _T | None:
+    """What stands under `key`, in the part that matters here or at the top."""
     if not isinstance(config, dict):
         return None
-    inner = next((size for name in _INNER if (size := _integer(config.get(name), key))), None)
-    return inner or (config[key] if isinstance(config.get(key), int) else None)
+    inner = next((value for name in _INNER if (value := _found(config.get(name), key, kind))), None)
+    return inner or (config[key] if isinstance(config.get(key), kind) else None)
 
 
 def _configs(name: str, environ: Mapping[str, str], revision: str | None) -> Iterator[Path]:

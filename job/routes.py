@@ -11,6 +11,8 @@ import dataclasses
 from typing import Any
 
 from answer.request import Request
+from job import shape
+from job.amend import amended
 from job.route_table import ROUTES, Route, match
 from utils import JobError
 
@@ -207,6 +209,7 @@ def _adapter(model: Any, context: Context) -> str | None:
 
 def _finish(path: str, entry: Route, body: dict, context: Context, job_id: str) -> Request:
     _flag(body, "stream", False)
+    body = amended(path, body)
     if entry.model:
         _check_model(body, context)
         if body.get("model") in (None, context.model):
@@ -229,13 +232,10 @@ def _name(path: str, field: str, body: dict, job_id: str) -> tuple[str, ...]:
         return ()
     if field != "rid":
         return (rid,)  # one answer, whatever its `input` is a list of
-    batch = next((body[k] for k in ("text", "input_ids", "input_embeds", "prompt", "input")
-                  if isinstance(body.get(k), list) and body[k]), None)
-    single = batch is None or isinstance(batch[0], (int, float)) or (
-        "input_embeds" in body and isinstance(batch[0], list) and batch[0] and not isinstance(batch[0][0], list))
-    if single:
+    prompts = shape.of(path, body)
+    if not prompts.listed:
         return (rid,)
-    names = tuple(f"{rid}_{i}" for i in range(len(batch)))
+    names = tuple(f"{rid}_{i}" for i in range(prompts.count))
     if own and path in _NO_PREFIX:
         body["rid"] = list(names)
     return names

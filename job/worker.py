@@ -5,18 +5,23 @@ Everything that one job needs stands behind `Worker.handle`; nothing here knows 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import os
 import time
 import traceback
+from typing import Any
 
 import utils
+from answer.encoding import is_large
 from answer.failures import error_event
+from answer.request import Request
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine
 from job import hazards, limits, routes
-from job.model import ModelFacts, from_config, from_engine
+from job.amend import without_unknown_stops
+from job.model import ModelFacts, learned
 from job.quarantine import Quarantine
 from job.routes import Context
 from settings.config import Settings
@@ -32,7 +37,7 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.active = 0
-        self.quarantine = Quarantine()
+        self.quarantine, self._reading = Quarantine(), asyncio.Lock()
         self.stopped: JobError | None = None
         self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
                                settings.lora_enabled, settings.allowed_routes, settings.incremental)
@@ -45,8 +50,7 @@ class Worker:
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
-        told, config = from_engine(self.engine), from_config(settings.model, os.environ, settings.revision)
-        self.facts = dataclasses.replace(told, vocabulary=told.vocabulary or config.vocabulary, width=config.width)
+        self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
 
@@ -91,13 +95,27 @@ class Worker:
         finally:
             self.active -= 1
 
+    async def _checked(self, job_input: Any, job_id: str) -> Request:
+        """The request that a job asks for. What takes long to read is read beside the event loop, one at a time."""
+        if not is_large(job_input):
+            return self._planned(job_input, job_id)
+        async with self._reading:
+            return await asyncio.to_thread(self._planned, job_input, job_id)
+
+    def _planned(self, job_input: Any, job_id: str) -> Request:
+        limits.check_input(job_input, self.limits)
+        request = routes.plan(job_input, self.context, job_id)
+        if request.body is not None:
+            body = without_unknown_stops(request.path, request.body, self.facts)
+            request = dataclasses.replace(request, body=body)
+        hazards.check(request.path, request.body, self.facts, self.limits)
+        self.quarantine.check(request.path, request.body)
+        return request
+
     async def _answer(self, job: dict, job_id: str):
         if self.stopped:
             raise self.stopped
-        limits.check_input(job.get("input"), self.limits)
-        request = routes.plan(job.get("input"), self.context, job_id)
-        hazards.check(request.path, request.body, self.facts, self.limits)
-        self.quarantine.check(request.path, request.body)
+        request = await self._checked(job.get("input"), job_id)
         budget = limits.ResultBudget(self.limits)
         try:
             async with contextlib.aclosing(self.upstream.run(request)) as answer:

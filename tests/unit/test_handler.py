@@ -16,7 +16,7 @@ def wait_ready():
 
 with open("builder/flags.json") as f:
     settings = config.load({"MODEL_NAME": "org/model"}, json.load(f), 0, sys.executable)
-engine = types.SimpleNamespace(url="http://127.0.0.1:9", wait_ready=wait_ready)
+engine = types.SimpleNamespace(url="http://127.0.0.1:9", wait_ready=wait_ready, available=None, fate=None)
 before = len(gc.get_objects())
 cold = types.SimpleNamespace(phase=lambda *_, **__: None, ready=None)
 handler.serve(settings, engine, cold, {"input": {}})
