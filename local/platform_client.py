@@ -2,9 +2,9 @@
 /purge-queue and the OpenAI route.
 
 A key comes as Bearer or in `x-api-key`, and HEAD is answered as GET is. A failed job answers 500 on the OpenAI route
-with the job's JSON, the worker's error string under "error". Once a stream has begun there is no status left to change,
-and what the platform does then is not documented: here the connection is cut, so that no client takes a broken answer
-for a whole one. What else is not documented is a setting: see platform_records.UNKNOWNS.
+with the job's JSON, the worker's error string under "error". Once a stream has begun there is no status to change:
+the connection is cut, so that no client takes a broken answer for a whole one, unless a setting says otherwise. What
+the platform does there, and in some other places, is not documented: see platform_records.UNKNOWNS.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class ClientRoutes:
                 break
         if not response.prepared:
             return self._whole(job)
-        if job.status != "COMPLETED":
+        if job.status != "COMPLETED" and self.platform.unknowns.failed_stream == "cut":
             request.transport.abort()
             return response
         await response.write_eof()

@@ -43,6 +43,8 @@ UNKNOWNS: dict[str, tuple[str, tuple[str, ...]]] = {
                   ("empty", "null", "absent")),
     "large_chunk": ("a job-stream POST above 1 MB: answered 400, or taken and cut for /stream", ("refuse", "split")),
     "abandoned": ("the job whose unstreamed request on the OpenAI route lost its client", ("cancel", "finish")),
+    "failed_stream": ("the stream of a job that failed after its first chunk: broken off, or ended as a whole one is",
+                      ("cut", "end")),
     "stream_header": ("when the header of a stream leaves", ("first-chunk", "at-once")),
 }
 
@@ -54,6 +56,7 @@ class Unknowns:
     get_input: str = "empty"
     large_chunk: str = "refuse"
     abandoned: str = "cancel"
+    failed_stream: str = "cut"
     stream_header: str = "first-chunk"
 
     def __post_init__(self) -> None:

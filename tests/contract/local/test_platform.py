@@ -557,6 +557,13 @@ async def test_openai_failure_inside_a_stream_cuts_the_connection(shared, http):
             await response.read()
 
 
+async def test_a_failed_stream_may_end_like_a_whole_one(shared, http):
+    shared.unknowns = Unknowns(failed_stream="end")
+    async with http.post(f"{shared.openai_url}/chat/completions",
+                         json={"stream": True, "metadata": {"fail": True}}) as response:
+        assert await response.read() == b"before"
+
+
 # ---------------------------------------------------------------- the program
 async def test_the_program_prints_what_a_worker_needs_and_serves(tmp_path, http, start_worker):
     process = await asyncio.create_subprocess_exec(
