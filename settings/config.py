@@ -68,6 +68,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     notices += _likely_typos(environ, snapshot)
     if environ.get("CONFIG", "").strip():
         notices.append(("warn", "CONFIG is not read: SGLANG_CONFIG_FILE names SGLang's configuration file"))
+    if environ.get("SDK_FAST_START", "").strip():
+        notices.append(("info", "SDK_FAST_START has no effect: jobs are always taken and started without the pauses of "
+                        "the runpod SDK's own loops"))
     secrets = secret_values(environ, given)
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
@@ -91,7 +94,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         limits=Limits(round(worker["MAX_INPUT_MB"] * 1e6), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
                       round(worker["MAX_RESULT_MB"] * 1e6), worker["MAX_GRAMMAR_KIB"] * 1024),
         chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
-        sdk_fast_start=worker["SDK_FAST_START"] == "on", stream_posts=worker["STREAM_POSTS_PER_SECOND"],
+        stream_posts=worker["STREAM_POSTS_PER_SECOND"],
         incremental=given.on("--incremental-streaming-output"),
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,

@@ -49,7 +49,6 @@ class Settings:
     chunk_bytes: int
     limits: Limits
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
-    sdk_fast_start: bool                 # jobs start without the SDK's own pauses
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit
     incremental: bool                    # native streams carry what is new, not all there is
     start: StartSettings

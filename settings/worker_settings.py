@@ -60,8 +60,8 @@ WORKER_SETTINGS = (
             low=1, high=1000),
     Setting("STREAM_POSTS_PER_SECOND", "float", 150.0, "Chunks a second that all streams of a worker share: many "
             "streams get larger chunks, a lone one is never held back; 0 means no limit.", low=0),
-    Setting("SDK_FAST_START", "choice", "on", "Take and start jobs without the pauses of the runpod SDK's own loops; "
-            "`off` leaves those as they are.", choices=("on", "off")),
+    Setting("SDK_FAST_START", "choice", "on", "Without effect: jobs are always taken and started without the "
+            "pauses of the runpod SDK's own loops.", choices=("on", "off")),
     Setting("ALLOWED_ROUTES", "paths", (), "Engine routes to open beside the usual ones, separated by spaces or "
             "commas."),
     Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",

@@ -1,5 +1,6 @@
-"""RunPod's queue: the only place, beside handler.py, that knows the runpod SDK.
+"""RunPod's queue: all that knows the runpod SDK.
 
-In: jobs that the SDK's functions fetch. Out: chunks and results, posted. What a job means is the business of `job`.
-May import: job, settings, utils, runpod.
+In: jobs that the SDK's functions fetch. Out: chunks and results, posted. serve.py puts it together, loop.py takes, runs
+and drains, delivery.py posts, api.py mends the SDK's own HTTP server. What a job means is the business of `job`.
+May import: front.process, utils, runpod.
 """

@@ -209,6 +209,38 @@ async def test_a_second_signal_ends_at_once(platform):
         assert await worker.ended(5) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("stuck, streams, outcome", [
+    (["job-stream"], True, "FAILED"), (["job-done"], False, "IN_PROGRESS"),
+    (["job-stream", "job-done"], True, "IN_PROGRESS"), (["job-stop"], True, "FAILED")])
+async def test_a_platform_that_never_answers_does_not_hold_the_end_up(platform, stuck, streams, outcome):
+    async with WorkerProcess(platform, contract_environ(DRAIN_TIMEOUT="0.5")) as worker:
+        await worker.connected()
+        for kind in stuck:
+            platform.faults.slow(kind, 300)
+        job = await platform.submit({"messages": say({"tokens": 9, "hang_at": 2 if streams else None}),
+                                     "stream": streams})
+        if stuck == ["job-stop"]:
+            await job.chunk(0)
+        else:
+            await platform.wait_for(lambda: platform.begun[stuck[0]])
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+        assert job.status == outcome
+        if outcome == "FAILED":
+            assert error_of(job)["code"] in (502, 503)
+        else:
+            assert job.id in await worker.line("Failed to return job results")
+
+
+async def test_polls_that_are_never_answered_do_not_hold_the_end_up(platform):
+    platform.faults.slow("job-take", 300)
+    platform.faults.slow("job-take-batch", 300)
+    async with WorkerProcess(platform, contract_environ()) as worker:
+        await worker.connected()
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+
+
 # ------------------------------------------------------------------ the platform
 async def test_a_job_that_takes_too_long_is_stopped_in_the_engine(platform):
     async with WorkerProcess(platform, contract_environ()) as worker:
@@ -243,6 +275,19 @@ async def test_failing_and_dropped_posts_lose_nothing(platform):
             await job.finished()
             assert spoken(job) == whole(60)
             assert "".join(chunk.output for chunk in job.chunks) == "".join(job.output)
+
+
+async def test_a_result_that_took_effect_and_whose_answer_is_lost_stays_the_only_one(platform):
+    async with WorkerProcess(platform, contract_environ()) as worker:
+        await worker.connected()
+        platform.faults.drop("job-done", 2, after=True)
+        job = await (await platform.submit({"messages": say({"text": "Paris."})})).finished()
+        first, ended = job.output, job.ended
+        await platform.wait_for(lambda: platform.posts["job-done"] == 3)
+        assert (job.status, job.output, job.ended, job.attempts) == ("COMPLETED", first, ended, 1)
+        # And it is no job any more for the worker, which takes the next.
+        after = await (await platform.submit({"messages": say({"text": "Rome."})})).finished()
+        assert after.output[0]["choices"][0]["message"]["content"] == "Rome."
 
 
 async def test_a_chunk_that_cannot_be_delivered_fails_the_job(platform):

@@ -1,32 +1,31 @@
-"""What sdk.py and handler.py rely on inside the runpod SDK. A change there is to be read before the pin moves."""
+"""What front/queue relies on inside the runpod SDK. A change there is to be read before the pin moves."""
 
 import hashlib
 import inspect
-import json
-from types import SimpleNamespace
 
-import aiohttp
 import pytest
 import runpod
-from aiohttp import web
-from aiohttp.test_utils import TestServer
+from runpod import http_client, serverless
 from runpod.serverless import worker
-from runpod.serverless.modules import rp_handler, rp_http, rp_job, rp_ping, rp_scale, worker_state
-
-from front.queue import sdk
+from runpod.serverless.modules import rp_fastapi, rp_handler, rp_http, rp_job, rp_logger, rp_ping, worker_state
 
 RELIED_ON = {
-    "JobScaler": (rp_scale.JobScaler, "b9b75d9270a3ae4f"),
-    "handle_job": (rp_job.handle_job, "849f93639768bc87"),
-    "run_job_generator": (rp_job.run_job_generator, "a6742b7e5a56f3f8"),
+    "start": (serverless.start, "aa3f846dcfc5da4f"),
+    "run_worker": (worker.run_worker, "ce0b9b3f79f9f9d3"),
     "get_job": (rp_job.get_job, "8ce238208ca5261a"),
+    "_job_get_url": (rp_job._job_get_url, "08b9c30905c64480"),
     "get_stop_signals": (rp_job.get_stop_signals, "031a55cb85064132"),
-    "_transmit": (rp_http._transmit, "fc9d60458af96c8a"),
+    "_job_stop_url": (rp_job._job_stop_url, "8f3407fceaf421fe"),
+    "handle_job": (rp_job.handle_job, "849f93639768bc87"),
+    "run_job": (rp_job.run_job, "3d5c3ab8a46d71fd"),
+    "run_job_generator": (rp_job.run_job_generator, "a6742b7e5a56f3f8"),
     "_handle_result": (rp_http._handle_result, "ce88ccb812bcc41f"),
     "is_generator": (rp_handler.is_generator, "c9ff901decbea7f9"),
-    "run_worker": (worker.run_worker, "ce0b9b3f79f9f9d3"),
+    "AsyncClientSession": (http_client.AsyncClientSession, "1c7910233ce3d6d4"),
+    "_set_batch_id": (rp_logger._set_batch_id, "1643f09b04932617"),
     "Heartbeat": (rp_ping.Heartbeat, "aa0c15420df377b2"),
     "JobsProgress": (worker_state.JobsProgress, "36fc501c771d8f2f"),
+    "WorkerAPI": (rp_fastapi.WorkerAPI, "83b0c989bb700f92"),
 }
 
 
@@ -42,42 +41,23 @@ def test_the_version_is_the_one_that_was_read():
 def test_the_source_is_the_one_that_was_read(name):
     thing, expected = RELIED_ON[name]
     assert digest(thing) == expected, (
-        f"{name} of the runpod SDK changed: read it again, check sdk.py and handler.py against it, "
-        f"and note {digest(thing)}")
+        f"{name} of the runpod SDK changed: read it again, check front/queue against it, and note {digest(thing)}")
 
 
 def test_the_names_that_are_replaced_are_looked_up_when_they_are_used():
-    assert "rp_scale.JobScaler(config)" in inspect.getsource(worker.run_worker)
-    assert "await _transmit(session, url, serialized_job_data)" in inspect.getsource(rp_http._handle_result)
-    for name in ("get_jobs", "run_jobs", "monitor_stop_signals"):
-        assert f"self.{name}(session)" in inspect.getsource(rp_scale.JobScaler.run)
-    assert "self.handle_job(session, job)" in inspect.getsource(rp_scale.JobScaler.run_jobs)
-    assert "self.stop_job(job_id)" in inspect.getsource(rp_scale.JobScaler.monitor_stop_signals)
-    assert "self.jobs_fetcher(session, jobs_needed)" in inspect.getsource(rp_scale.JobScaler.get_jobs)
+    source = inspect.getsource(worker.run_worker)
+    assert "job_scaler = rp_scale.JobScaler(config)" in source and "job_scaler.start()" in source
+    source = inspect.getsource(rp_job.handle_job)
+    assert "await stream_result(session, stream_output, job)" in source
+    assert "await send_result(session, job_result, job, is_stream=is_stream)" in source
+    assert rp_job.stream_result is rp_http.stream_result and rp_job.send_result is rp_http.send_result
+    assert "rp_fastapi.WorkerAPI(config)" in inspect.getsource(serverless.start)
+    for name in ("_sim_stream", "_sim_runsync", "_sim_status", "_realtime"):
+        assert f"self.{name}" in inspect.getsource(rp_fastapi.WorkerAPI.__init__)
 
 
-def test_a_chunk_is_text_whose_picture_is_short():
-    chunk = sdk.Chunk("data: é\n\n")
-    assert chunk == "data: é\n\n" and json.dumps({"output": chunk}, ensure_ascii=False) == '{"output": "data: é\\n\\n"}'
-    assert f"{({'output': chunk})}" == "{'output': <9 characters>}" and f"{chunk}" == "<9 characters>"
-    assert "".join([chunk, chunk]) == "data: é\n\ndata: é\n\n"
-
-
-@pytest.mark.parametrize("text", ["{}", "a", "é\n€😀" * 200_000, "a" * (2**15 + 1), "a" * 2**15])
-async def test_a_post_arrives_whole_whatever_its_size_also_when_it_is_repeated(text):
-    arrived = []
-
-    async def take(request):
-        arrived.append((await request.read(), request.headers.get("Content-Length"),
-                        request.headers.get("Transfer-Encoding"), request.headers["Content-Type"]))
-        return web.Response(status=502 if len(arrived) == 1 else 200)
-
-    app = web.Application(client_max_size=2**24)
-    app.router.add_post("/done", take)
-    module = SimpleNamespace()
-    undelivered = sdk.persistent(module)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        await module._transmit(session, server.make_url("/done"), text)
-    body = text.encode()
-    assert arrived == [(body, str(len(body)), None, "application/x-www-form-urlencoded")] * 2
-    assert not undelivered
+def test_results_are_posted_where_the_sdk_posts_them():
+    source = inspect.getsource(rp_http._handle_result)
+    assert "url_template.replace(\"$ID\", job[\"id\"]) + f\"&isStream={is_stream}\"" in source
+    assert "JOB_DONE_URL" in inspect.getsource(rp_http.send_result)
+    assert "JOB_STREAM_URL" in inspect.getsource(rp_http.stream_result)

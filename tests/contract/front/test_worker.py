@@ -191,14 +191,49 @@ async def test_of_a_native_stream_only_the_newest_event_is_delivered(platform, w
     assert events[-1][0]["meta_info"]["completion_tokens"] == 80 and job.output[-1].endswith("data: [DONE]\n\n")
 
 
-async def test_the_sdks_own_loops_serve_as_well(platform):
+async def test_the_switch_of_the_sdks_own_loops_is_taken_and_said_to_be_without_effect(platform):
     async with WorkerProcess(platform, contract_environ(SDK_FAST_START="off")) as worker:
         await worker.connected()
-        jobs = [await platform.submit({"messages": say({"text": "Paris."}), "stream": bool(i % 2)}) for i in range(4)]
+        assert "no effect" in await worker.line("SDK_FAST_START")
+        assert (await (await platform.submit({"messages": say({"text": "Paris."})})).finished()).status == "COMPLETED"
+
+
+async def test_more_jobs_than_were_asked_for_run_as_well(platform):
+    take = platform.store.take
+    platform.store.take = lambda worker, most: take(worker, most + 2 if most > 1 else 1)  # of a batch
+    async with WorkerProcess(platform, contract_environ(MAX_CONCURRENCY="2")) as worker:
+        await worker.connected()
+        jobs = [await platform.submit({"messages": say({"text": "Paris."})}) for _ in range(9)]
         for job in jobs:
-            assert (await job.finished()).status == "COMPLETED"
-        worker.process.terminate()
-        assert await worker.ended() == 0
+            assert (await job.finished()).status == "COMPLETED", job.error
+
+
+async def test_a_whole_answer_is_posted_once_whatever_the_platform_says_to_chunks(platform, worker):
+    platform.faults.fail("job-stream", 413, None)
+    job = await (await platform.submit({"messages": say({"tokens": 100, "token_bytes": 20_000})})).finished()
+    assert job.status == "COMPLETED", job.error
+    assert len(job.output) == 1 and len(job.output[0]["choices"][0]["message"]["content"]) == 2_000_000
+    assert [call.kind for call in platform.calls if call.job_id == job.id] == ["job-done"] and job.chunks == []
+
+
+async def test_a_failed_answer_is_posted_once_as_well(platform, worker):
+    job = await (await platform.submit({"model": "gpt-4", "messages": say({})})).finished()
+    assert error_of(job)["code"] == 404
+    assert [call.kind for call in platform.calls if call.job_id == job.id] == ["job-done"]
+
+
+async def test_a_late_stop_does_not_reach_the_job_that_is_sent_again(platform, worker):
+    """RunPod's /retry queues a job again under its id."""
+    job = await (await platform.submit({"messages": say({"text": "Paris."})})).finished()
+    platform.store.stops["worker-1"] = [job.id]
+    platform.wake("stop")
+    await platform.wait_for(lambda: platform.posts["job-stop"] and not platform.store.stops)
+    again = job.record
+    again.status, again.worker_id, again.taken, again.output, again.ended = "IN_QUEUE", None, None, None, None
+    platform.store.queue.append(again)
+    platform.wake("queue")
+    await job.until(lambda record: record.is_final)
+    assert job.status == "COMPLETED" and job.output[0]["choices"][0]["message"]["content"] == "Paris."
 
 
 async def test_more_jobs_than_a_ping_can_name_are_warned_of(platform):
