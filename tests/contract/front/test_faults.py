@@ -314,3 +314,12 @@ async def test_limits_are_refused_with_their_names(platform):
             error = error_of(job)
             assert error["code"] == code and name in error["message"]
         assert (await (await platform.submit({"messages": say({"text": "Paris."})})).finished()).status == "COMPLETED"
+
+
+async def test_a_result_that_runpod_would_drop_fails_with_its_size(platform):
+    async with WorkerProcess(platform, contract_environ(MAX_RESULT_MB="40")) as worker:
+        await worker.connected()
+        job = await (await platform.submit({"messages": say({"tokens": 105, "token_bytes": 200_000})})).finished()
+        error = error_of(job)
+        assert error["code"] == 413 and "21.0 MB" in error["message"] and error["job_id"] == job.id
+        assert max(call.size for call in platform.calls_of("job-done")) < 1000
