@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 
@@ -12,7 +13,7 @@ class Request:
     which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
     is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
     client of an OpenAI route, behind RunPod's gateway. `cumulative`: each event of the stream repeats the answer so
-    far."""
+    far. `reshape` makes the job's answer of the engine's whole one. `notes` are lines for the debug log."""
 
     method: str
     path: str
@@ -22,6 +23,8 @@ class Request:
     one_text: bool = True
     openai: bool = False
     cumulative: bool = False
+    reshape: Callable[[Any], Any] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def streams(self) -> bool:

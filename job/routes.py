@@ -2,19 +2,24 @@
 
 Pure: no I/O. `plan` turns whatever RunPod hands over under `input` into a `Request`, or raises
 utils.JobError naming the field and the remedy. A path that reaches the engine always comes from route_table.py,
-never from the job.
+never from the job. What the fields of a body mean is the business of names.py, sampling.py, constraints.py, foreign.py
+and dialogue.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
+from urllib.parse import unquote
 
 from answer.request import Request
-from job import shape
+from job import constraints, dialogue, foreign, names, reshape, sampling, shape
 from job.amend import amended
+from job.context import Context
 from job.route_table import ROUTES, Route, match
 from utils import JobError
+
+__all__ = ["ROUTES", "Context", "match", "plan"]
 
 _SAFE_RID = 16  # characters; a caller's shorter id may well be the beginning of another job's
 # Generating routes make a batch's ids of the one that is given; these want a list (sglang: EmbeddingReqInput).
@@ -24,32 +29,10 @@ _WORKER_FIELDS = ("apply_chat_template", "max_batch_size", "min_batch_size", "ba
                   "use_openai_format")
 _NATIVE_PROMPTS = ("text", "input_ids", "input_embeds")
 _MEDIA = ("image_data", "video_data", "audio_data")
-# The same setting under OpenAI's name (left) and in SGLang's native sampling_params (right).
-_OPENAI_TO_NATIVE = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens",
-                     "min_tokens": "min_new_tokens", "seed": "sampling_seed"}
-_NATIVE_TO_OPENAI = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "sampling_seed": "seed"}
-# OpenAI's sampling fields that may stand beside `text`; natively they live inside sampling_params.
-_SHARED_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "n", "stop", "stop_token_ids", "frequency_penalty",
-                    "presence_penalty", "repetition_penalty", "ignore_eos", "regex", "ebnf", "json_schema",
-                    "skip_special_tokens", "logit_bias", *_OPENAI_TO_NATIVE)
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What `plan` has to know of this worker.
-
-    served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
-    whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
-    extra_routes: engine paths that the operator opened by name; incremental: the events of a native stream carry only
-    what is new (--incremental-streaming-output).
-    """
-
-    served_model_name: str
-    model: str
-    apply_chat_template: bool = False
-    lora: bool = False
-    extra_routes: tuple[str, ...] = ()
-    incremental: bool = False
+# What may stand beside `text`; natively it lives inside sampling_params.
+_BESIDE_TEXT = (*sampling.SAMPLING, *constraints.NAMES, *foreign.NATIVE)
+_GENERATING = ("chat", "completions", "responses", "messages")
+_MODELS = "/v1/models/"
 
 
 def plan(job_input: Any, context: Context, job_id: str) -> Request:
@@ -96,23 +79,33 @@ def _routed(route: Any, body: Any, method: Any, route_field: str, body_field: st
         if body:
             raise JobError(f"{path} can only be read: leave `{body_field}` out.", type="method_not_allowed",
                            param=body_field, code=405)
-        return Request("GET", path)
+        return _read(path, context)
     if body is None and entry.bare:
         body = {}
     if not isinstance(body, dict) or not (body or entry.bare):
         raise JobError(f"{path} needs a JSON object as `{body_field}`.", param=body_field)
+    if entry.shape == "vertex":
+        body, change = reshape.predictions(_opened(body))
+        return dataclasses.replace(_native_job(body, context, job_id), reshape=change)
     if path == "/generate":
         return _native_job(body, context, job_id)
-    return _finish(path, entry, dict(body), context, job_id)
+    return _finish(path, entry, body, context, job_id)
+
+
+def _read(path: str, context: Context) -> Request:
+    asked = unquote(path.removeprefix(_MODELS)) if path.startswith(_MODELS) else None
+    adapter = names.listed(asked, context) if asked else None
+    return Request("GET", _MODELS[:-1], reshape=reshape.model_card(adapter, asked or adapter)) if adapter else (
+        Request("GET", path))
 
 
 def _short(value: Any) -> str:
     return repr(value[:40]) if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
-def _openai_job(job_input: dict, kind: str, context: Context, job_id: str) -> Request:
-    body = {k: v for k, v in job_input.items() if k not in (*_WORKER_FIELDS, "sampling_params")}
-    body.update(_renamed(_sampling_params(job_input), _NATIVE_TO_OPENAI))
+def _openai_job(job_input: dict[str, Any], kind: str, context: Context, job_id: str) -> Request:
+    _sampling_params(job_input)
+    body = {k: v for k, v in job_input.items() if k not in _WORKER_FIELDS}
     if kind == "prompt" and _flag(job_input, "apply_chat_template", False):
         if not isinstance(body["prompt"], str):
             raise JobError("`apply_chat_template` takes a `prompt` that is one string.", param="prompt")
@@ -122,37 +115,42 @@ def _openai_job(job_input: dict, kind: str, context: Context, job_id: str) -> Re
     return _finish(path, ROUTES[path], body, context, job_id)
 
 
-def _native_job(job_input: dict, context: Context, job_id: str) -> Request:
-    body = {k: v for k, v in job_input.items() if k not in (*_WORKER_FIELDS, "model")}
-    _check_model(job_input, context)
-    if adapter := _adapter(job_input.get("model"), context):
-        body.setdefault("lora_path", adapter)
-    moved = {k: body.pop(k) for k in _SHARED_SAMPLING if k in body}
+def _native_job(job_input: dict[str, Any], context: Context, job_id: str) -> Request:
+    entry = ROUTES["/generate"]
+    body = _opened({k: v for k, v in job_input.items() if k not in _WORKER_FIELDS})
+    texts = _texts_to_template(job_input, context)
+    names.apply(body, "/generate", entry, context)
+    moved = {k: body.pop(k) for k in _BESIDE_TEXT if k in body}
     params = body.get("sampling_params")
     if isinstance(params, list):
-        if moved:
+        if beside := _native_params(moved):
             raise JobError("With a list of `sampling_params`, put every sampling field inside it.",
-                           param=next(iter(moved)))
-        body["sampling_params"] = [_renamed(p, _OPENAI_TO_NATIVE) for p in params]
-    elif moved or params is not None:
-        body["sampling_params"] = {**_renamed(moved, _OPENAI_TO_NATIVE),
-                                   **_renamed(_sampling_params(job_input), _OPENAI_TO_NATIVE)}
-    texts = _texts_to_template(job_input, context)
-    return dataclasses.replace(_finish("/generate", ROUTES["/generate"], body, context, job_id),
-                               template_texts=texts, one_text=isinstance(job_input.get("text"), str),
-                               cumulative=not context.incremental)
+                           param=next(name for name in moved if name in beside or name not in foreign.NATIVE))
+        body["sampling_params"] = [_native_params(p) if isinstance(p, dict) else p for p in params]
+    else:
+        params = _native_params(moved, _sampling_params(body))
+        if params or "sampling_params" in body:
+            body["sampling_params"] = params
+    return dataclasses.replace(_named("/generate", entry, body, job_id), template_texts=texts,
+                               one_text=isinstance(job_input.get("text"), str), cumulative=not context.incremental)
 
 
-def _renamed(params: Any, names: dict[str, str]) -> Any:
-    """Sampling settings under the route's own names, without those that are null: null means unset, and must not
-    hide the same setting under its other name."""
-    if not isinstance(params, dict):
-        return params
-    kept = {name: value for name, value in params.items() if value is not None}
-    return {**{names[n]: v for n, v in kept.items() if n in names}, **{n: v for n, v in kept.items() if n not in names}}
+def _native_params(beside: dict[str, Any], inside: dict[str, Any] | None = None) -> dict[str, Any]:
+    params = sampling.merged(sampling.renamed(beside, "native"), sampling.renamed(inside or {}, "native"), "native")
+    return foreign.settled(constraints.translated(params, "native"), "native")
 
 
-def _texts_to_template(job_input: dict, context: Context) -> tuple[str, ...]:
+def _opened(body: dict[str, Any]) -> dict[str, Any]:
+    """A body of its own without nulls, and with what a client left in a literal `extra_body`, as OpenAI's SDK would
+    have sent it; what stands beside it wins."""
+    extra = body.get("extra_body")
+    if extra is not None and not isinstance(extra, dict):
+        raise JobError("`extra_body` must be an object; its fields can as well stand beside it.", param="extra_body")
+    return {**sampling.without_nulls({k: v for k, v in (extra or {}).items() if k != "extra_body"}),
+            **sampling.without_nulls({k: v for k, v in body.items() if k != "extra_body"})}
+
+
+def _texts_to_template(job_input: dict[str, Any], context: Context) -> tuple[str, ...]:
     text = job_input.get("text")
     media = next((m for m in _MEDIA if job_input.get(m) is not None), None)
     # A prompt beside an image has to place the image's token itself, so it comes ready made.
@@ -168,7 +166,7 @@ def _texts_to_template(job_input: dict, context: Context) -> tuple[str, ...]:
     return texts
 
 
-def _sampling_params(job_input: dict) -> dict:
+def _sampling_params(job_input: dict[str, Any]) -> dict[str, Any]:
     params = job_input.get("sampling_params")
     if params is None:
         return {}
@@ -177,7 +175,7 @@ def _sampling_params(job_input: dict) -> dict:
     return params
 
 
-def _flag(job_input: dict, name: str, default: bool) -> bool:
+def _flag(job_input: dict[str, Any], name: str, default: bool) -> bool:
     value = job_input.get(name)
     if value is None:
         return default
@@ -186,38 +184,46 @@ def _flag(job_input: dict, name: str, default: bool) -> bool:
     return value
 
 
-def _check_model(body: dict, context: Context) -> None:
-    model = body.get("model")
-    if model is None:
-        return
-    if not isinstance(model, str):
-        raise JobError("`model` must be a string.", param="model")
-    # SGLang itself answers under any name, which hides a client that is pointed at the wrong endpoint.
-    if model not in (context.served_model_name, context.model) and not _adapter(model, context):
-        hint = f", and its adapters as {context.served_model_name + ':ADAPTER'!r}" if context.lora else ""
-        raise JobError(f"The model {model[:200]!r} does not exist; this endpoint serves "
-                       f"{context.served_model_name!r}{hint}.", type="not_found_error", param="model", code=404)
+def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job_id: str) -> Request:
+    """The request for a body under a route's own path."""
+    if not entry.kind:  # opened by the operator, or a body that nobody reads
+        return _named(path, entry, dict(body), job_id)
+    notes: tuple[str, ...] = ()
+    body = _opened(body)
+    names.apply(body, path, entry, context)
+    if entry.kind in _GENERATING:
+        inside = sampling.renamed(_sampling_params(body), entry.kind)
+        body = sampling.merged(sampling.renamed(body, entry.kind), inside, entry.kind)
+        body.pop("sampling_params", None)
+    if entry.kind == "chat" or entry.kind == "tokens" and "messages" in body:
+        body = dialogue.readable(body, context.developer)
+    body = foreign.settled(constraints.translated(body, entry.kind), entry.kind, context.suffix)
+    if entry.kind in ("messages", "count") and not context.reasoning:
+        body, notes = _without_thinking(body)
+    change = None
+    if entry.shape == "rerank":
+        body, change = reshape.rerank(body, body.get("model") or context.served_model_name, job_id,
+                                      default_documents=path == "/rerank")
+    return dataclasses.replace(_named(path, entry, body, job_id), reshape=change, notes=notes)
 
 
-def _adapter(model: Any, context: Context) -> str | None:
-    """The LoRA adapter in a model name such as "served:adapter", SGLang's own notation."""
-    names = (context.served_model_name, context.model)
-    if not context.lora or not isinstance(model, str) or model in names:
-        return None
-    return next((model[len(name) + 1:] for name in names if model.startswith(f"{name}:")), None)
+def _without_thinking(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """SGLang refuses the wish without a reasoning parser (anthropic/serving.py), and Claude Code always has it."""
+    thinking = body.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("type") not in ("enabled", "adaptive"):
+        return body, ()
+    return {k: v for k, v in body.items() if k != "thinking"}, (
+        "`thinking` was left out: the server has no reasoning parser (REASONING_PARSER)",)
 
 
-def _finish(path: str, entry: Route, body: dict, context: Context, job_id: str) -> Request:
+def _named(path: str, entry: Route, body: dict[str, Any], job_id: str) -> Request:
     _flag(body, "stream", False)
-    body = amended(path, body)
-    if entry.model:
-        _check_model(body, context)
-        if body.get("model") in (None, context.model):
-            body["model"] = context.served_model_name
-    return Request(entry.method, path, body, _name(path, entry.rid, body, job_id) if entry.rid else ())
+    body = amended(entry.engine or path, body)
+    rids = _name(entry.engine or path, entry.rid, body, job_id) if entry.rid else ()
+    return Request(entry.method or "POST", entry.engine or path, body, rids)
 
 
-def _name(path: str, field: str, body: dict, job_id: str) -> tuple[str, ...]:
+def _name(path: str, field: str, body: dict[str, Any], job_id: str) -> tuple[str, ...]:
     """Give the request the job's id, unless it brings its own. Returns the ids to abort it by, none if that is unsafe.
     """
     own = body.get(field) is None

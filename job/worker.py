@@ -19,11 +19,10 @@ from answer.failures import error_event
 from answer.request import Request
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine
-from job import hazards, limits, routes
+from job import context, hazards, limits, routes, served
 from job.amend import without_unknown_stops
 from job.model import ModelFacts, learned
 from job.quarantine import Quarantine
-from job.routes import Context
 from settings.config import Settings
 from utils import JobError
 
@@ -39,8 +38,7 @@ class Worker:
         self.active = 0
         self.quarantine, self._reading = Quarantine(), asyncio.Lock()
         self.stopped: JobError | None = None
-        self.context = Context(settings.served_model_name, settings.model, settings.apply_chat_template,
-                               settings.lora_enabled, settings.allowed_routes, settings.incremental)
+        self.context = context.of(settings)
         self.upstream = Upstream(
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
             patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
@@ -50,6 +48,7 @@ class Worker:
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
+        self.context = served.learned(self.context, self.engine)
         self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
@@ -116,10 +115,14 @@ class Worker:
         if self.stopped:
             raise self.stopped
         request = await self._checked(job.get("input"), job_id)
+        for note in request.notes:
+            utils.log(note, "debug", job_id)
         budget = limits.ResultBudget(self.limits)
         try:
             async with contextlib.aclosing(self.upstream.run(request)) as answer:
                 async for chunk in answer:
+                    if request.reshape and not isinstance(chunk, str):
+                        chunk = request.reshape(chunk)
                     try:
                         budget.spend(chunk)
                     except JobError as error:

@@ -1,0 +1,42 @@
+"""What planning a request has to know of this worker. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from settings.config import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What `routes.plan` has to know of this worker.
+
+    served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
+    whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
+    extra_routes: engine paths that the operator opened by name; incremental: the events of a native stream carry only
+    what is new (--incremental-streaming-output); adapters: the LoRA adapters that /v1/models lists, None when it was
+    not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a `developer`
+    message in the first place and in a later one; suffix: the server has a completion template, which reads `suffix`.
+    """
+
+    served_model_name: str
+    model: str
+    apply_chat_template: bool = False
+    lora: bool = False
+    extra_routes: tuple[str, ...] = ()
+    incremental: bool = False
+    adapters: tuple[str, ...] | None = None
+    reasoning: bool = True
+    developer: tuple[bool, bool] = (False, False)
+    suffix: bool = False
+
+
+def of(settings: Settings) -> Context:
+    """What the settings say; what the server itself says later counts more (served.py)."""
+    def given(*flags: str) -> bool:
+        # With a configuration file of the server's own nothing is known.
+        return any(word.split("=", 1)[0] in (*flags, "--config") for word in settings.server_args)
+
+    return Context(settings.served_model_name, settings.model, settings.apply_chat_template, settings.lora_enabled,
+                   settings.allowed_routes, settings.incremental, reasoning=given("--reasoning-parser"),
+                   suffix=given("--completion-template"))

@@ -1,0 +1,103 @@
+"""Which model a job names, and how each route's body says so to the engine.
+
+Pure. SGLang itself answers under any name on most routes, which hides a client that is pointed at the wrong endpoint,
+and applies a LoRA adapter on some routes only (entrypoints/openai/serving_base.py, _resolve_lora_path; no adapter is
+read by serving_responses, serving_score, serving_decisions, serving_classify and serving_rerank).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from job.context import Context
+from job.route_table import Route
+from utils import JobError
+
+_UNNAMED = ("", "default")  # whatever is served; the second is SGLang's own word for it (DEFAULT_MODEL_NAME)
+_SHOWN = 60  # characters of a caller's name in a message
+
+
+def short(name: str) -> str:
+    """A caller's name as a message shows it."""
+    return repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "…")
+
+
+def apply(body: dict[str, Any], path: str, entry: Route, context: Context) -> None:
+    """Check the model and the adapter that `body` names and put them, in place, where the engine reads them at `path`.
+    Raises JobError (400 or 404)."""
+    adapter = adapter_of(body.get("model"), context)
+    if body.get("adapter_id") is not None:  # as text-generation-inference calls it
+        body.setdefault("lora_path", body["adapter_id"])
+    body.pop("adapter_id", None)
+    own = body.get("lora_path")
+    _check_paths(own, context)
+    if adapter and own is not None and own != adapter:
+        raise JobError(f"`model` names the adapter {short(adapter)}, and `lora_path` another: give only one of them.",
+                       param="lora_path")
+    if entry.adapter == "none" and (adapter or any(own if isinstance(own, list) else [own])):
+        shown = short(adapter) if adapter else "in `lora_path`"
+        raise JobError(f"SGLang applies no LoRA adapter on {path}, so {shown} would have no effect there: use "
+                       "/v1/chat/completions, /v1/completions, /v1/messages or /generate.",
+                       param="model" if adapter else "lora_path")
+    if entry.adapter == "path":
+        body.pop("model", None)
+        if adapter:
+            body["lora_path"] = adapter
+        return
+    if entry.kind == "messages" and isinstance(own, str):  # this route reads the adapter in the name alone
+        adapter = own
+        body.pop("lora_path")
+    if entry.model:
+        served = context.served_model_name
+        body["model"] = f"{served}:{adapter}" if adapter and entry.adapter == "model" else served
+
+
+def adapter_of(model: Any, context: Context) -> str | None:
+    """The LoRA adapter that a model's name means, None for the model itself. Raises JobError 404 for any other name.
+
+    An adapter is named alone, as /v1/models lists it, or in SGLang's own notation, "served:adapter".
+    """
+    served, listed = context.served_model_name, context.adapters or ()
+    if model is None or model in (served, context.model):
+        return None
+    if not isinstance(model, str):
+        raise JobError("`model` must be a string.", param="model")
+    if model in listed:
+        return model
+    if model in _UNNAMED:
+        return None
+    name = next((model[len(base) + 1:] for base in (served, context.model) if model.startswith(f"{base}:")), "")
+    if name and (name in listed or _others(context)):
+        return name
+    raise JobError(f"The model {short(model)} does not exist; this endpoint serves {served!r}{_adapters(context)}.",
+                   type="not_found_error", param="model", code=404)
+
+
+def listed(name: str, context: Context) -> str | None:
+    """The adapter that a name means among those that are known to be there; None for any other name."""
+    alone = name.removeprefix(f"{context.served_model_name}:")
+    return alone if name != context.served_model_name and alone in (context.adapters or ()) else None
+
+
+def _others(context: Context) -> bool:
+    """Whether there may be adapters that are not listed: the engine then says whether there is one."""
+    if context.adapters is None:
+        return context.lora
+    return "/load_lora_adapter" in context.extra_routes
+
+
+def _adapters(context: Context) -> str:
+    if context.adapters:
+        more = ", …" if len(context.adapters) > 20 else ""
+        return " and the adapters " + ", ".join(map(repr, context.adapters[:20])) + more
+    return f", and its adapters as {context.served_model_name + ':ADAPTER'!r}" if _others(context) else ""
+
+
+def _check_paths(own: Any, context: Context) -> None:
+    if context.adapters is None or _others(context):
+        return  # the engine says which it does not have
+    for name in own if isinstance(own, list) else [own]:
+        if isinstance(name, str) and name and name not in context.adapters:
+            raise JobError(f"The adapter {short(name)} does not exist; this endpoint serves "
+                           f"{context.served_model_name!r}{_adapters(context)}.",
+                           type="not_found_error", param="lora_path", code=404)

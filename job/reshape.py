@@ -1,0 +1,93 @@
+"""Answers in the shape that a client asked for, where the engine has another.
+
+Pure. Each function makes what `Request.reshape` is: the engine's whole answer in, the job's answer out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from utils import JobError
+
+Reshape = Callable[[Any], Any]
+
+
+def rerank(body: dict[str, Any], name: str, job_id: str, default_documents: bool) -> tuple[dict[str, Any], Reshape]:
+    """SGLang's body for a /rerank body of Jina's or Cohere's clients, and what makes their answer of SGLang's list
+    ({"score", "index", "meta_info"}, best first; sglang: openai/serving_rerank.py): `results` of `index`,
+    `relevance_score` and, when asked for, `document`; `usage`; `model`; `id`.
+
+    Documents are strings, or objects with `text`, with `image` (an address or data) or with `content` (parts).
+    """
+    documents, wanted = body.get("documents"), body.get("return_documents")
+    wanted = default_documents if wanted is None else wanted
+    if not isinstance(wanted, bool):
+        raise JobError("`return_documents` must be true or false.", param="return_documents")
+    given = list(documents) if isinstance(documents, list) else []
+    engine_body = {**body, "return_documents": False}  # its own copy can only be text
+    if given:
+        engine_body["documents"] = [_document(document) for document in given]
+    if isinstance(body.get("query"), dict):
+        engine_body["query"] = _document(body["query"])
+
+    def answer(ranked: Any) -> Any:
+        if not isinstance(ranked, list):
+            return ranked
+        results, tokens = [], 0
+        for entry in ranked:
+            result = {"index": entry["index"], "relevance_score": entry["score"]}
+            if wanted and entry["index"] < len(given):
+                document = given[entry["index"]]
+                result["document"] = {"text": document} if isinstance(document, str) else document
+            results.append(result)
+            tokens += (entry.get("meta_info") or {}).get("prompt_tokens") or 0
+        return {"id": job_id, "object": "list", "model": name, "results": results,
+                "usage": {"total_tokens": tokens, "prompt_tokens": tokens}, "meta": {"api_version": {"version": "2"}}}
+
+    return engine_body, answer
+
+
+def _document(document: Any) -> Any:
+    if not isinstance(document, dict):
+        return document
+    if isinstance(document.get("text"), str):
+        return document["text"]
+    if isinstance(document.get("image"), str):
+        return [{"type": "image_url", "image_url": {"url": document["image"]}}]
+    return document.get("content", document)
+
+
+def predictions(body: dict[str, Any]) -> tuple[dict[str, Any], Reshape]:
+    """The native body of a Vertex AI body, `instances` and `parameters`, and what makes `predictions` of its answer.
+
+    As sglang: entrypoints/http_server.py, vertex_generate, whose own check refuses every such body in 0.5.23.
+    """
+    instances, parameters = body.get("instances"), body.get("parameters")
+    if not isinstance(instances, list) or not instances or not all(isinstance(entry, dict) for entry in instances):
+        raise JobError("`instances` must be a list of objects such as {\"text\": \"...\"}.", param="instances")
+    if not isinstance(parameters, dict | None):
+        raise JobError("`parameters` must be an object such as {\"sampling_params\": {}}.", param="parameters")
+    native = dict(parameters or {})
+    for name in ("text", "input_ids", "input_embeds"):
+        if instances[0].get(name) is not None:
+            native[name] = [entry.get(name) for entry in instances]
+            break
+    images = [entry["image_data"] for entry in instances if entry.get("image_data") is not None]
+    if images:
+        native["image_data"] = images
+    if native.get("stream"):
+        raise JobError("`stream` is not known to Vertex AI: use /generate.", param="stream")
+    return native, lambda answer: {"predictions": answer}
+
+
+def model_card(adapter: str, asked: str) -> Reshape:
+    """Of the list that /v1/models gives the entry of one adapter: /v1/models/{name} knows the model alone."""
+    def answer(listed: Any) -> Any:
+        cards = listed.get("data") if isinstance(listed, dict) else None
+        for card in cards if isinstance(cards, list) else []:
+            if isinstance(card, dict) and card.get("id") == adapter:
+                return {**card, "id": asked}
+        raise JobError(f"The adapter {adapter[:60]!r} is not loaded.", type="not_found_error", param="model", code=404)
+
+    return answer

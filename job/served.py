@@ -1,0 +1,59 @@
+"""What the running server says of the names, the adapters and the chat template that it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from typing import Any
+
+from engine import Engine
+from job.context import Context
+from settings.config import UNNAMED_MODEL
+
+
+def learned(context: Context, engine: Engine) -> Context:
+    """`context` with what the server itself says, once it is ready; what it does not say stays as it was.
+
+    A configuration file may name the model and its adapters, so the server alone knows (/v1/models: the base model
+    comes first, each adapter has a `parent`; /model_info: the reasoning parser).
+    """
+    cards = _asked(engine, "/v1/models").get("data")
+    cards = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+    served = [card["id"] for card in cards if card.get("parent") is None and isinstance(card.get("id"), str)]
+    adapters = tuple(card["id"] for card in cards if card.get("parent") is not None and isinstance(card["id"], str))
+    if served:
+        context = dataclasses.replace(context, served_model_name=served[0], adapters=adapters,
+                                      lora=context.lora or bool(adapters))
+    info = _asked(engine, "/model_info")
+    if "reasoning_parser" in info:
+        context = dataclasses.replace(context, reasoning=bool(info["reasoning_parser"]))
+    if context.model == UNNAMED_MODEL and isinstance(info.get("model_path"), str):
+        context = dataclasses.replace(context, model=info["model_path"])
+    if info.get("is_generation") is False:
+        return context
+    return dataclasses.replace(context, developer=_developer(engine))
+
+
+def _asked(engine: Engine, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        status, raw = engine.get(path, body=None if body is None else json.dumps(body).encode())
+        answer = json.loads(raw) if status == 200 else None
+        return answer if isinstance(answer, dict) else {}
+    return {}
+
+
+def _developer(engine: Engine) -> tuple[bool, bool]:
+    """Whether the chat template shows a `developer` message, in the first place and after a system message.
+
+    No route gives the template; but two texts that come out as the same tokens are two texts that nobody sees.
+    """
+    def shown(*before: dict[str, str]) -> bool:
+        tokens = []
+        for text in ("yes", "no no no"):
+            messages = [*before, {"role": "developer", "content": text}, {"role": "user", "content": "a"}]
+            tokens.append(_asked(engine, "/tokenize", {"messages": messages}).get("tokens"))
+        return None not in tokens and tokens[0] != tokens[1]
+
+    first = shown()
+    return first, first and shown({"role": "system", "content": "a"})

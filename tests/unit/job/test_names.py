@@ -1,0 +1,132 @@
+"""Models and adapters: what one route lists, every route serves or refuses by name."""
+
+import pytest
+
+from job import routes
+from job.route_table import ROUTES
+from job.routes import Context
+from utils import JobError
+
+Q = [{"role": "user", "content": "Hi"}]
+LORA = Context("tiny", "org/tiny", lora=True, adapters=("a", "b"))
+BODIES = {"/v1/chat/completions": {"messages": Q}, "/invocations": {"messages": Q},
+          "/v1/completions": {"prompt": "x"}, "/v1/messages": {"messages": Q, "max_tokens": 5},
+          "/v1/embeddings": {"input": "x"}}
+IGNORED = ["/v1/responses", "/v1/score", "/v1/decisions", "/v1/systemone", "/v1/classify", "/v1/rerank", "/rerank",
+           "/v2/rerank"]
+POSTS = [path for path, entry in ROUTES.items() if entry.method == "POST"]
+
+
+def post(path, body, context=LORA):
+    if path == "/vertex_generate":
+        body = {"instances": [{"text": "Hi"}], "parameters": body}
+    return routes.plan({"openai_route": path, "openai_input": {"x": 1, **body}}, context, "job-1")
+
+
+def refused(path, body, context=LORA):
+    with pytest.raises(JobError) as caught:
+        post(path, body, context)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["a", "tiny:a", "org/tiny:a"])
+@pytest.mark.parametrize("path", sorted(BODIES))
+def test_an_adapter_reaches_the_engine_in_the_models_name(path, name):
+    assert post(path, {**BODIES[path], "model": name}).body["model"] == "tiny:a"
+
+
+@pytest.mark.parametrize("name", ["a", "tiny:a", "org/tiny:a"])
+@pytest.mark.parametrize("path", ["/generate", "/encode", "/classify", "/vertex_generate"])
+def test_an_adapter_reaches_the_native_routes_as_their_own_field(path, name):
+    body = post(path, {"model": name}).body
+    assert body["lora_path"] == "a" and "model" not in body
+
+
+@pytest.mark.parametrize("path", IGNORED)
+@pytest.mark.parametrize("body, param", [
+    ({"model": "a"}, "model"), ({"model": "tiny:a"}, "model"), ({"lora_path": "a"}, "lora_path"),
+    ({"model": "tiny", "lora_path": ["a", None]}, "lora_path"), ({"adapter_id": "a"}, "lora_path"),
+])
+def test_an_adapter_is_refused_where_the_engine_would_ignore_it(path, body, param):
+    error = refused(path, body)
+    assert (error.code, error.param) == (400, param) and path in error.message and "no LoRA adapter" in error.message
+
+
+@pytest.mark.parametrize("path", ["/v1/tokenize", "/tokenize", "/detokenize", "/v1/messages/count_tokens"])
+def test_an_adapter_does_not_change_tokens(path):
+    assert post(path, {"model": "a"}).body["model"] == post(path, {"model": "tiny:b"}).body["model"] == "tiny"
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_an_unknown_adapter_is_404_on_every_route(path):
+    for name in ("zz", "tiny:zz", "org/tiny:zz", "tiny:a:b", "b:a", "tiny:"):
+        error = refused(path, {"model": name})
+        assert (error.code, error.type, error.param) == (404, "not_found_error", "model")
+        assert "'a', 'b'" in error.message
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/generate", "/v1/completions", "/v1/messages", "/encode"])
+def test_an_unknown_adapter_in_lora_path_is_404(path):
+    for value in ("zz", ["a", "zz"]):
+        error = refused(path, {**BODIES.get(path, {}), "lora_path": value})
+        assert (error.code, error.param) == (404, "lora_path")
+
+
+def test_the_adapter_of_a_message_may_stand_in_lora_path():
+    # AnthropicMessagesRequest has no such field, and would answer with the base model.
+    body = post("/v1/messages", {"messages": Q, "max_tokens": 5, "lora_path": "b"}).body
+    assert body["model"] == "tiny:b" and "lora_path" not in body
+
+
+def test_two_adapters_in_one_request_are_refused():
+    assert refused("/v1/chat/completions", {"messages": Q, "model": "a", "lora_path": "b"}).param == "lora_path"
+    assert post("/generate", {"text": "x", "model": "a", "lora_path": "a"}).body["lora_path"] == "a"
+    assert post("/generate", {"text": "x", "adapter_id": "b"}).body["lora_path"] == "b"
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize("name", [None, "", "default", "tiny", "org/tiny"])
+def test_the_model_itself_has_four_names_on_every_route(path, name):
+    body = post(path, {} if name is None else {"model": name}).body
+    assert body.get("model", "tiny") in ("tiny", name) and "lora_path" not in body
+
+
+def test_an_adapter_named_as_sglang_names_the_model_is_meant():
+    assert post("/v1/chat/completions", {"messages": Q, "model": "default"},
+                Context("tiny", "org/tiny", adapters=("default",))).body["model"] == "tiny:default"
+
+
+def test_adapters_that_are_loaded_later_are_the_engines_to_refuse():
+    context = Context("tiny", "org/tiny", lora=True, adapters=("a",), extra_routes=("/load_lora_adapter",))
+    assert post("/v1/chat/completions", {"messages": Q, "model": "tiny:new"}, context).body["model"] == "tiny:new"
+    assert refused("/v1/chat/completions", {"messages": Q, "model": "new"}, context).code == 404
+    assert refused("/v1/responses", {"model": "tiny:new"}, context).code == 400
+
+
+def test_a_server_without_adapters_has_none():
+    context = Context("tiny", "org/tiny", adapters=())
+    assert refused("/v1/chat/completions", {"messages": Q, "model": "tiny:a"}, context).code == 404
+    assert refused("/v1/chat/completions", {"messages": Q, "lora_path": "a"}, context).code == 404
+
+
+def test_a_callers_name_is_shortened():
+    error = refused("/v1/chat/completions", {"messages": Q, "model": "secret" * 1000})
+    assert len(error.message) < 250 and "…" in error.message
+
+
+@pytest.mark.parametrize("asked, adapter", [("a", "a"), ("tiny:b", "b"), ("tiny%3Ab", "b"), ("a?x=1", "a")])
+def test_an_adapter_is_read_from_the_list_of_models(asked, adapter):
+    request = routes.plan({"openai_route": f"/v1/models/{asked}"}, LORA, "job-1")
+    assert (request.method, request.path) == ("GET", "/v1/models")
+    cards = [{"id": "tiny", "parent": None}, {"id": "a", "parent": "tiny"}, {"id": "b", "parent": "tiny"}]
+    card = request.reshape({"object": "list", "data": cards})
+    assert card["parent"] == "tiny" and card["id"] in (adapter, f"tiny:{adapter}")
+    with pytest.raises(JobError) as caught:
+        request.reshape({"object": "list", "data": cards[:1]})
+    assert caught.value.code == 404
+
+
+def test_any_other_model_is_read_from_the_engine():
+    for name in ("tiny", "zz", "tiny:zz", "org/tiny"):
+        request = routes.plan({"openai_route": f"/v1/models/{name}"}, LORA, "job-1")
+        assert (request.path, request.reshape) == (f"/v1/models/{name}", None)
