@@ -78,8 +78,9 @@ def _taken(body: dict[str, Any], kind: str) -> Iterator[Found]:
     for name, form in _OWN.items():
         if name in body and name not in _READ[kind]:
             yield name, form, body.pop(name)
-    if isinstance(body.get("json_schema"), dict):  # read, but as text
-        body["json_schema"] = json.dumps(body["json_schema"])
+    for name in ("json_schema", "structural_tag"):
+        if isinstance(body.get(name), dict):  # read, but as text
+            body[name] = json.dumps(body[name])
     if "grammar" in body:
         yield _typed("grammar", body.pop("grammar"))
     if "output_format" in body:

@@ -1,0 +1,129 @@
+"""What other servers know and SGLang does not: put into its own, or refused; what asks for nothing stays harmless."""
+
+import pytest
+
+from job import foreign, routes
+from job.routes import Context
+from utils import JobError
+
+PLAIN = Context("tiny", "org/tiny")
+Q = [{"role": "user", "content": "Hi"}]
+BASE = {"native": ("/generate", {"text": "Hi"}), "chat": ("/v1/chat/completions", {"messages": Q}),
+        "completions": ("/v1/completions", {"prompt": "Hi"}), "responses": ("/v1/responses", {"input": "Hi"}),
+        "messages": ("/v1/messages", {"messages": Q, "max_tokens": 9})}
+
+
+def plan(kind, fields, context=PLAIN):
+    path, body = BASE[kind]
+    return routes.plan({"openai_route": path, "openai_input": {**body, **fields}}, context, "job-1").body
+
+
+def refused(kind, fields):
+    with pytest.raises(JobError) as caught:
+        plan(kind, fields)
+    assert caught.value.code == 400
+    return caught.value
+
+
+@pytest.mark.parametrize("kind, fields", [
+    ("completions", {"suffix": " is Paris."}), ("chat", {"suffix": "x"}), ("native", {"suffix": "x"}),
+    *((kind, {"bad_words": ["x"]}) for kind in BASE), *((kind, {"allowed_token_ids": [1]}) for kind in BASE),
+    *((kind, {"use_beam_search": True}) for kind in BASE), *((kind, {"truncate_prompt_tokens": 5}) for kind in BASE),
+    *((kind, {"prompt_logprobs": 0}) for kind in BASE), *((kind, {"typical_p": 0.5}) for kind in BASE),
+    *((kind, {"truncate": 100}) for kind in BASE), *((kind, {"parameters": {"max_new_tokens": 5}}) for kind in BASE),
+    *((kind, {"web_search_options": {"a": 1}}) for kind in BASE), ("chat", {"options": {"num_predict": 5}}),
+    ("chat", {"modalities": ["text", "audio"]}), ("chat", {"audio": {"voice": "x"}}), ("chat", {"system": "Be brief."}),
+    ("chat", {"instructions": "Be brief."}), ("chat", {"add_generation_prompt": False}), ("chat", {"echo": True}),
+    ("chat", {"add_special_tokens": True}), ("completions", {"add_special_tokens": False}),
+    ("chat", {"thinking_budget": 100}), ("chat", {"max_thinking_tokens": 100}),
+    ("completions", {"tools": [{"type": "function"}]}), ("completions", {"functions": [{"name": "f"}]}),
+    ("completions", {"chat_template": "x"}),
+    ("responses", {"prompt": {"id": "pmpt_1"}}), ("responses", {"conversation": "conv_1"}),
+    ("responses", {"functions": [{"name": "f"}]}), ("responses", {"tool_choice": {"type": "web_search"}}),
+    ("responses", {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}}),
+    ("messages", {"mcp_servers": [{"url": "x"}]}), ("messages", {"chat_template_kwargs": {"enable_thinking": False}}),
+    ("messages", {"repetition_penalty": 1.2}), ("messages", {"presence_penalty": 0.5}),
+    *((kind, {name: value}) for kind in ("responses", "messages") for name, value in (
+        ("min_tokens", 5), ("min_new_tokens", 5), ("seed", 0), ("n", 2), ("logit_bias", {"1": 5}), ("ignore_eos", True),
+        ("stop_token_ids", [1]), ("stop_regex", "a"), ("no_stop_trim", True), ("skip_special_tokens", False),
+        ("continue_final_message", True))),
+], ids=str)
+def test_what_would_have_no_effect_is_refused_by_name(kind, fields):
+    error = refused(kind, fields)
+    assert error.param == next(iter(fields)) and f"`{error.param}`" in error.message
+    assert len(error.message) > 60  # says what to do instead
+
+
+# As clients and their wrappers send them, asking for nothing.
+NEUTRAL = [
+    {"suffix": ""}, {"suffix": None}, {"bad_words": []}, {"use_beam_search": False}, {"typical_p": 1.0}, {"top_a": 0},
+    {"tfs": 1}, {"mirostat_mode": 0}, {"no_repeat_ngram_size": 0}, {"echo": False}, {"add_generation_prompt": True},
+    {"modalities": ["text"]}, {"audio": None}, {"parameters": {}}, {"truncate": False}, {"return_full_text": False},
+    {"system": ""}, {"mcp_servers": []}, {"n": 1}, {"min_tokens": 0}, {"logit_bias": {}}, {"stop_token_ids": []},
+    {"ignore_eos": False}, {"skip_special_tokens": True}, {"repetition_penalty": 1.0}, {"presence_penalty": 0},
+    {"frequency_penalty": 0.0}, {"logprobs": False}, {"functions": []}, {"do_sample": True}, {"prompt_logprobs": None}]
+
+
+@pytest.mark.parametrize("kind", BASE)
+@pytest.mark.parametrize("fields", NEUTRAL, ids=str)
+def test_what_asks_for_nothing_is_harmless(kind, fields):
+    plan(kind, fields)
+
+
+# Hints, names and counters, and fields that nobody knows.
+HARMLESS = {"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "verbosity": "low",
+            "safety_identifier": "u1", "prompt_cache_key": "k1", "parallel_tool_calls": True, "prediction": {
+                "type": "content", "content": "x"}, "betas": ["x"], "context_management": {"a": 1}, "foo": [1]}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BASE if kind != "native"])
+def test_harmless_unknown_fields_are_carried_as_they_are(kind):
+    body = plan(kind, HARMLESS)
+    assert {name: body[name] for name in HARMLESS} == HARMLESS
+
+
+def test_a_completion_template_reads_the_suffix():
+    context = Context("tiny", "org/tiny", suffix=True)
+    assert plan("completions", {"suffix": "x"}, context)["suffix"] == "x"
+    with pytest.raises(JobError):
+        plan("chat", {"suffix": "x"}, context)
+
+
+def test_what_vllms_clients_send_along_is_no_fault_on_the_native_route():
+    given = {"use_beam_search": False, "best_of": 1, "length_penalty": 1.0, "early_stopping": False, "max_tokens": 5,
+             "include_stop_str_in_output": False, "spaces_between_special_tokens": True}
+    expected = {"max_new_tokens": 5, "no_stop_trim": False, "spaces_between_special_tokens": True}
+    for job_input in ({"text": "a", **given}, {"text": "a", "sampling_params": given}):
+        assert routes.plan(job_input, PLAIN, "x").body["sampling_params"] == expected
+    # the best of several is another answer, which the engine refuses by name
+    assert plan("native", {"best_of": 3})["sampling_params"] == {"best_of": 3}
+
+
+def test_what_a_template_reads_goes_where_sglang_passes_it_on():
+    body = plan("chat", {"enable_thinking": False, "documents": [{"text": "a"}], "chat_template": "x",
+                         "chat_template_kwargs": {"enable_thinking": True, "b": 1}})
+    assert body["chat_template_kwargs"] == {"enable_thinking": True, "documents": [{"text": "a"}], "chat_template": "x",
+                                            "b": 1}
+    assert not {"enable_thinking", "documents", "chat_template"} & set(body)
+
+
+def test_greedy_in_hugging_faces_words():
+    for kind in BASE:
+        body = plan(kind, {"do_sample": False})
+        assert (body.get("sampling_params") or body)["temperature"] == 0
+    assert plan("chat", {"do_sample": False, "temperature": 0.5})["temperature"] == 0.5
+
+
+def test_the_effort_of_a_chat_stands_where_the_route_has_it():
+    assert plan("responses", {"reasoning_effort": "low"})["reasoning"] == {"effort": "low"}
+    assert plan("responses", {"reasoning_effort": "low", "reasoning": {"effort": "high"}})["reasoning"] == {
+        "effort": "high"}
+    assert plan("messages", {"reasoning_effort": "low"})["output_config"] == {"effort": "low"}
+    assert plan("chat", {"reasoning_effort": "low"})["reasoning_effort"] == "low"
+
+
+def test_what_stands_beside_text_is_none_of_the_native_routes_own_fields():
+    own = {"max_thinking_tokens", "modalities", "stream", "return_logprob", "image_data", "lora_path", "watermark"}
+    assert not own & set(foreign.NATIVE)
+    assert plan("native", {"max_thinking_tokens": 9, "modalities": ["image"]}) == {
+        "text": "Hi", "max_thinking_tokens": 9, "modalities": ["image"], "rid": "job-1"}
