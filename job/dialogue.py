@@ -69,10 +69,25 @@ def _with_arguments(call: Any) -> Any:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         return call
-    arguments = function.get("arguments", {})
+    arguments = function.get("arguments")
     if arguments is None or isinstance(arguments, str) and not arguments.strip():
         return {**call, "function": {**function, "arguments": json.dumps({})}}
     return call
+
+
+def with_inputs(body: dict[str, Any]) -> dict[str, Any]:
+    """The same for a body of /v1/messages, where a call's arguments are the object `input` of a block."""
+    if not isinstance(body.get("messages"), list):
+        return body
+    return {**body, "messages": [_with_blocks(message) for message in body["messages"]]}
+
+
+def _with_blocks(message: Any) -> Any:
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        return message
+    return {**message, "content": [
+        {**block, "input": {}} if isinstance(block, dict) and block.get("type") == "tool_use"
+        and block.get("input") in (None, "") else block for block in message["content"]]}
 
 
 def _role(message: Any) -> str | None:

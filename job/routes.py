@@ -198,8 +198,8 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
     if entry.kind == "chat" or entry.kind == "tokens" and "messages" in body:
         body = dialogue.readable(body, context.developer)
     body = foreign.settled(constraints.translated(body, entry.kind), entry.kind, context.suffix)
-    if entry.kind in ("messages", "count") and not context.reasoning:
-        body, notes = _without_thinking(body)
+    if entry.kind in ("messages", "count"):
+        body, notes = _without_thinking(dialogue.with_inputs(body), context)
     change = None
     if entry.shape == "rerank":
         body, change = reshape.rerank(body, body.get("model") or context.served_model_name, job_id,
@@ -207,10 +207,10 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
     return dataclasses.replace(_named(path, entry, body, job_id), reshape=change, notes=notes)
 
 
-def _without_thinking(body: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _without_thinking(body: dict[str, Any], context: Context) -> tuple[dict[str, Any], tuple[str, ...]]:
     """SGLang refuses the wish without a reasoning parser (anthropic/serving.py), and Claude Code always has it."""
     thinking = body.get("thinking")
-    if not isinstance(thinking, dict) or thinking.get("type") not in ("enabled", "adaptive"):
+    if context.reasoning or not isinstance(thinking, dict) or thinking.get("type") not in ("enabled", "adaptive"):
         return body, ()
     return {k: v for k, v in body.items() if k != "thinking"}, (
         "`thinking` was left out: the server has no reasoning parser (REASONING_PARSER)",)

@@ -68,6 +68,20 @@ def test_no_arguments_are_an_empty_object(arguments, expected):
     assert result[0]["tool_calls"] == [{**call, "function": {"name": "f", "arguments": expected}}, "x"]
 
 
+def test_a_call_without_the_field_has_no_arguments_either():
+    call = {"id": "c", "type": "function", "function": {"name": "f"}}
+    assert messages([of("assistant", None, tool_calls=[call])])[0]["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("given, made", [("", {}), (None, {}), ({}, {}), ({"a": 1}, {"a": 1}), ("x", "x"), ([], [])])
+def test_a_tool_use_without_input_has_an_empty_one(path, given, made):
+    block, text = {"type": "tool_use", "id": "t", "name": "f", "input": given}, {"type": "text", "text": "a"}
+    said = [of("assistant", [text, block, "x"]), of("user", "Hi"), "x", of("user", None)]
+    body = routes.plan({"openai_route": path, "openai_input": {"messages": said}}, Context("t", "t"), "x").body
+    assert body["messages"] == [of("assistant", [text, {**block, "input": made}, "x"]), *said[1:]]
+
+
 @pytest.mark.parametrize("call, choice", [
     (None, None), ("auto", "auto"), ("none", "none"), ({"name": "f"}, {"type": "function", "function": {"name": "f"}})])
 def test_functions_are_tools(call, choice):
