@@ -96,8 +96,9 @@ def settled(body: dict[str, Any], kind: str, suffix: bool = False) -> dict[str, 
     if kind == "chat":
         _template_kwargs(body)
     _efforts(body, kind)
-    for name, (kinds, nothing, remedy) in _REFUSED.items():
-        if name not in body or kind not in kinds or name == "suffix" and suffix and kind == "completions":
+    for name in [name for name in body if name in _REFUSED]:
+        kinds, nothing, remedy = _REFUSED[name]
+        if kind not in kinds or name == "suffix" and suffix and kind == "completions":
             continue
         value = body[name]
         if not _asks(name, value, nothing, kind):
@@ -123,6 +124,8 @@ def _asks(name: str, value: Any, nothing: tuple[Any, ...], kind: str) -> bool:
         return value is False
     if value is False:
         return False
+    if name == "web_search_options" and value == {}:  # OpenAI's way to ask for a search
+        return True
     return not any(value == other and isinstance(value, bool) is isinstance(other, bool)
                    for other in (*_NOTHING, *nothing))
 

@@ -30,7 +30,8 @@ _INTERNAL_FIELDS = ("positional_embed_overrides", "query_embed_overrides", "item
 # One value for one prompt; a list of them only with a list of prompts (row 9).
 _ONE_EACH = ("logprob_start_len", "top_logprobs_num", "return_hidden_states", "lora_id")
 # Compiling goes on after the caller has left. `text` is a format on /v1/responses, where it is no string.
-_GRAMMARS = ("regex", "ebnf", "json_schema", "structural_tag", "response_format", "guided_json", "text")
+_GRAMMARS = ("regex", "ebnf", "json_schema", "structural_tag", "response_format", "guided_json", "text",
+             "output_config")
 _LARGEST_BIAS = 1e4  # OpenAI's range is ±100; from 1e35 on the sampler divides infinities (rows 13, 14)
 _INT32 = 2**31 - 1
 _STOP_BYTES = 4096

@@ -31,7 +31,7 @@ def refused(kind, fields):
     *((kind, {"use_beam_search": True}) for kind in BASE), *((kind, {"truncate_prompt_tokens": 5}) for kind in BASE),
     *((kind, {"prompt_logprobs": 0}) for kind in BASE), *((kind, {"typical_p": 0.5}) for kind in BASE),
     *((kind, {"truncate": 100}) for kind in BASE), *((kind, {"parameters": {"max_new_tokens": 5}}) for kind in BASE),
-    *((kind, {"web_search_options": {"a": 1}}) for kind in BASE), ("chat", {"options": {"num_predict": 5}}),
+    *((kind, {"web_search_options": {}}) for kind in BASE), ("chat", {"options": {"num_predict": 5}}),
     ("chat", {"modalities": ["text", "audio"]}), ("chat", {"audio": {"voice": "x"}}), ("chat", {"system": "Be brief."}),
     ("chat", {"instructions": "Be brief."}), ("chat", {"add_generation_prompt": False}), ("chat", {"echo": True}),
     ("chat", {"add_special_tokens": True}), ("completions", {"add_special_tokens": False}),
