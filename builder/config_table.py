@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from settings import listeners
 from settings.config import DEFAULT_MODEL, DEFAULTS
 from settings.flags import NOT_READ, REFUSED, variable
 from settings.worker_settings import WORKER_SETTINGS, Setting, bounds
@@ -80,7 +81,8 @@ def _default(flag: str, entry: dict) -> str:
 
 def _setting(setting: Setting) -> str:
     kinds = {"str": "text", "int": "whole number", "float": "seconds", "megabytes": "megabytes",
-             "words": "words, split like a shell", "paths": "paths", "choice": ", ".join(setting.choices)}
+             "words": "words, split like a shell", "paths": "paths", "listeners": "names of variables",
+             "choice": ", ".join(setting.choices)}
     default = "" if setting.default in (None, ()) else f"{setting.default:g}" if (
         isinstance(setting.default, float)) else str(setting.default)
     return _row(_code(setting.name), setting.help, kinds[setting.type] + bounds(setting), _code(default))
@@ -116,6 +118,8 @@ def flags_table(snapshot: dict) -> list[str]:
             lines.append(_row(names, f"Refused: {REFUSED[flag]}.", "", ""))
             continue
         says = " ".join(filter(None, [entry["help"], entry.get("deprecated")])) or "(undocumented)"
+        if flag in listeners.LISTENERS:
+            says = f"{says.rstrip('.')}. The engine {listeners.LISTENERS[flag][0]}: only with `ALLOWED_LISTENERS`."
         lines.append(_row(names, says, _allowed(entry), _code(_default(flag, entry))))
     return lines
 

@@ -9,12 +9,15 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from settings import flags
+from settings import flags, listeners, names
 from settings.description import describe
 from settings.environment import engine_environ
 from settings.flags import profiles
+from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
+from settings.foreign import FOREIGN
+from settings.incoming import heard
 from settings.limits import Limits
 from settings.masking import line, secret_values
 from settings.resolved import ConfigError, Settings
@@ -37,24 +40,35 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
 
     `gpu_count` is the number of visible GPUs, None or 0 without any. Raises ConfigError with every problem.
     """
+    environ, notices = heard(environ, snapshot)
     worker, problems = worker_values(environ)
-    argv, notices, wrong = flags.argv_for(environ, snapshot)
+    argv, lines, wrong = flags.argv_for(environ, snapshot)
+    notices += lines
     problems += wrong
     extra = worker["SGLANG_EXTRA_ARGS"]
-    given = flags.Given([*argv, *extra], snapshot)
     from_extra = flags.read(extra, snapshot)
-    problems += [Problem("SGLANG_EXTRA_ARGS", "", reason) for reason in flags.refused(from_extra)]
+    problems += _wrong_options(from_extra)
     notices += _unknown_options(from_extra, snapshot)
+    words, given, lines, wrong = _with_names([*argv, *extra], environ, snapshot)
+    notices += lines
+    problems += wrong
+    problems += [Problem(flags.variable(name), "", why) for name, why in listeners.refused(
+        given.items, environ, worker["ALLOWED_LISTENERS"])]
     config_file = worker["SGLANG_CONFIG_FILE"]
 
     model = given.value("--model-path") or (UNNAMED_MODEL if config_file else DEFAULT_MODEL)
-    served = given.value("--served-model-name") or model
+    asked = given.value("--served-model-name") or model
+    served = names.servable(asked)
+    if served != asked:
+        notices.append(("warn", f"served as {served}: in {asked} the colon would part a model from its adapter"))
+        if "--served-model-name" in given:
+            words = list(flags.rewritten(words, {"--served-model-name": [served]}, snapshot))
     head = ["--config", config_file] if config_file else []
     if not config_file and "--model-path" not in given:
         head += ["--model-path", model]
     if "--served-model-name" not in given and not (config_file and model == UNNAMED_MODEL):
         # Joined where it could be taken for an option, as flags.values.arguments does.
-        head += [f"--served-model-name={model}"] if model.startswith("-") else ["--served-model-name", model]
+        head += [f"--served-model-name={served}"] if served.startswith("-") else ["--served-model-name", served]
     head += ["--host", "127.0.0.1", "--port", str(worker["SGLANG_PORT"])]
     if not config_file:
         # Arguments win over the file (utils/server_args_config_parser.py), which is there to be heard.
@@ -75,9 +89,10 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
 
-    server_args = (*head, *tp_size, *profile, *argv, *extra)
+    server_args = (*head, *tp_size, *profile, *words)
     return Settings(
-        model=model, revision=given.value("--revision"), served_model_name=served, port=worker["SGLANG_PORT"],
+        model=model, revision=given.value("--revision"), served_model_name=served,
+        model_names=tuple(dict.fromkeys((served, asked, model))), port=worker["SGLANG_PORT"],
         api_key=given.value("--api-key"), admin_api_key=given.value("--admin-api-key"),
         is_embedding=given.on("--is-embedding"),
         lora_enabled=given.on("--enable-lora") or "--lora-paths" in given,
@@ -101,6 +116,26 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         notices=tuple(notices))
 
 
+def _with_names(words: list[str], environ: Mapping[str, str], snapshot: Snapshot
+                ) -> tuple[list[str], flags.Given, list[Notice], list[Problem]]:
+    """`words` with repositories in place of addresses, what they give, notices, problems."""
+    by = next((name for name, flag in flags.variables(snapshot).items()
+               if flag == names.MODEL and environ.get(name, "").strip()), "SGLANG_EXTRA_ARGS")
+    replaced, notices, problems = names.repaired(flags.Given(words, snapshot), by)
+    words = list(flags.rewritten(words, replaced, snapshot))
+    return words, flags.Given(words, snapshot), notices, problems
+
+
+def _wrong_options(items: list[flags.Item]) -> list[Problem]:
+    """What a worker cannot have among SGLANG_EXTRA_ARGS, which are not looked at otherwise."""
+    lines = flags.refused(items)
+    for item in items:
+        wrong = out_of_bounds(item.flag, item.values[0]) if item.flag and len(item.values) == 1 else None
+        if wrong:
+            lines.append(f"{item.spelled} {item.values[0]} {wrong}")
+    return [Problem("SGLANG_EXTRA_ARGS", "", text) for text in lines]
+
+
 def _unknown_options(items: list[flags.Item], snapshot: Snapshot) -> list[Notice]:
     known = [name for entry in snapshot["flags"].values() for name in entry["names"]]
     return [("warn", f"SGLANG_EXTRA_ARGS: {item.spelled} is no option of SGLang {snapshot['sglang']}"
@@ -114,7 +149,7 @@ def _likely_typos(environ: Mapping[str, str], snapshot: Snapshot) -> list[Notice
     foreign = re.compile(r"^(RUNPOD|NVIDIA|CUDA|NCCL|HF|PYTHON|TORCH|LC|XDG|AWS|SSH|KUBERNETES|npm)_|^_")
     lines = []
     for name in sorted(environ):
-        if name in known or name in flags.NOT_READ or foreign.match(name) or not environ[name].strip():
+        if name in known or name in {*flags.NOT_READ, *FOREIGN} or foreign.match(name) or not environ[name].strip():
             continue
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if close:

@@ -24,7 +24,7 @@ def describe(settings: Settings) -> str:
             word = f"{spelled}={MASK}" if option else MASK
         command[-1].append(quoted(masked(word, settings.secrets)))
     shown = {name: getattr(settings, name) for name in (
-        "model", "revision", "served_model_name", "offline", "port", "is_embedding", "lora_enabled",
+        "model", "revision", "served_model_name", "model_names", "offline", "port", "is_embedding", "lora_enabled",
         "skip_tokenizer_init", "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout",
         "request_timeout", "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts",
         "restart_window", "hang_timeout", "chunk_bytes", "stream_posts", "incremental",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from settings import flags
+from settings.incoming import heard
 from settings.resolved import Settings
 from settings.worker_settings import WORKER_SETTINGS
 
@@ -17,6 +18,8 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     get_open_port in srt/utils/network.py), and so do RunPod's credentials and job addresses, and keys that
     reach the server as arguments. Tokens for downloads stay.
     """
+    meant, _ = heard(environ)
+    environ = {name: text for name, text in meant.items() if name in environ or name == "HF_TOKEN"}
     own = {setting.name for setting in WORKER_SETTINGS} | {"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY"}
     passed = {flags.variable(word.partition("=")[0]) for word in settings.server_args if word.startswith("--")}
     kept = {name: value for name, value in environ.items()

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from settings import flags, hub_cache
-from settings.config import Settings
-from settings.flags.values import Notice, Snapshot, boolean
-from settings.hub_cache import Needs
+from settings import flags, hub_cache, templates, whole
+from settings.flags.values import Notice, Problem, Snapshot, boolean
+from settings.incoming import heard
+from settings.masking import line
+from settings.resolved import ConfigError, Settings
+from settings.whole import Needs
 
 MODEL, DRAFT, TOKENIZER = "--model-path", "--speculative-draft-model-path", "--tokenizer-path"
 ADAPTERS, CHECKSUM = "--lora-paths", "--model-checksum"
@@ -40,24 +42,33 @@ class Source(NamedTuple):
     path: str | None
     text: str                       # where it is, for the log
     misses: tuple[str, ...] = ()    # places that have it, but not whole
+    wrong: str = ""                 # why the server cannot load it at all
 
 
 def locate(settings: Settings, snapshot: Snapshot, environ: Mapping[str, str]) -> Settings:
     """`settings` with folders in its server_args, `offline`, and notices of what was found where.
 
-    `snapshot` is that of the flags. Reads files; asks no network.
+    `snapshot` is that of the flags. Reads files, and writes one for a chat template that was given as text; asks no
+    network. Raises ConfigError for what is named and cannot be loaded.
     """
+    environ, _ = heard(environ, snapshot)
     given = flags.Given(list(settings.server_args), snapshot)
+    replaced, notices, problems = templates.prepared(given, snapshot)
     if "--config" in given:
-        line = "the model is left to the server: SGLANG_CONFIG_FILE may name it, and its revision"
-        return _noted(settings, [("info", line)])
+        _check(problems, settings)
+        notices.append(("info", "the model is left to the server: SGLANG_CONFIG_FILE may name it, and its revision"))
+        argv = flags.rewritten(settings.server_args, replaced, snapshot)
+        return _noted(dataclasses.replace(settings, server_args=argv), notices)
     modelscope = boolean(environ.get("SGLANG_USE_MODELSCOPE", "")) is True
     places = [] if modelscope else [*filter(None, [given.value("--download-dir")]), *hub_cache.caches(environ)]
     tokenizer_revision = environ.get("TOKENIZER_REVISION", "").strip() or None
-    sources, replaced = _sources(given, places, tokenizer_revision)
+    sources, folders = _sources(given, places, tokenizer_revision)
+    replaced |= folders
+    _check(problems + [Problem(_variable(what), "", source.wrong) for what, source in sources.items() if source.wrong],
+           settings)
 
-    notices: list[Notice] = [("warn", line) for line in dict.fromkeys(
-        line for source in sources.values() for line in source.misses)]
+    notices += [("warn", miss) for miss in dict.fromkeys(
+        miss for source in sources.values() for miss in source.misses)]
     tokenizer = sources.get("tokenizer")
     if tokenizer_revision and tokenizer and not tokenizer.path:
         notices.append(("warn", "TOKENIZER_REVISION counts only for a tokenizer that is on this machine: SGLang "
@@ -74,9 +85,19 @@ def locate(settings: Settings, snapshot: Snapshot, environ: Mapping[str, str]) -
         end = "the server starts without the hub"
     level = "warn" if chosen and boolean(environ[chosen]) and any(not s.path for s in sources.values()) else "info"
     notices.append((level, "; ".join([*(f"{what}: {source.text}" for what, source in sources.items()), end])))
-    argv = rewritten(settings.server_args, replaced, snapshot)
+    argv = flags.rewritten(settings.server_args, replaced, snapshot)
     return _noted(dataclasses.replace(settings, server_args=argv, offline=not (modelscope or chosen or online)),
                   notices)
+
+
+def _check(problems: list[Problem], settings: Settings) -> None:
+    if problems:
+        raise ConfigError(sorted({line(problem, settings.secrets) for problem in problems}))
+
+
+def _variable(what: str) -> str:
+    return {"model": "MODEL_NAME", "tokenizer": "TOKENIZER_PATH",
+            "draft model": "SPECULATIVE_DRAFT_MODEL_PATH"}.get(what, "LORA_PATHS")
 
 
 def _noted(settings: Settings, notices: list[Notice]) -> Settings:
@@ -99,7 +120,12 @@ def _sources(given: flags.Given, places: list[str], tokenizer_revision: str | No
         # A commit of the model's repository means nothing in another.
         at = None if tokenizer != model and hub_cache.is_commit(revision) else revision
         sources["tokenizer"] = _source(tokenizer, tokenizer_revision or at, places, Needs(None, (), tokenizer=True))
-    elif TOKENIZER in given and sources["model"].path:
+    elif not given.on("--skip-tokenizer-init") and not given.on("--is-embedding") and "--chat-template" not in given:
+        found = sources["model"].path
+        if found and os.path.isdir(found) and not whole.has_chat_template(Path(found)):
+            # A cache may lack what the hub has by now, so the hub is not forbidden.
+            sources["chat template"] = Source(None, "none is there; chat jobs need one, set CHAT_TEMPLATE")
+    if one and TOKENIZER in given and sources["model"].path:
         replaced[TOKENIZER] = [sources["model"].path]
     draft, draft_revision = given.value(DRAFT), given.value("--speculative-draft-model-revision")
     if draft == model and draft_revision in (None, revision):
@@ -145,12 +171,12 @@ def _adapter(text: str) -> tuple[str, str, Callable[[str], str]]:
 
 
 def _source(name: str, revision: str | None, places: list[str], needs: Needs) -> Source:
-    if os.path.exists(name):
-        return Source(name, name)
+    if os.path.exists(os.path.expanduser(name)):
+        return _own(name, needs)
     if "://" in name:
         return Source(None, f"{name}, read by the server")
     if re.match(r"~|\.{0,2}/", name):
-        return Source(None, name, (f"{name} is no file or folder of this machine",))
+        return Source(None, name, wrong=f"{name} is no file or folder of this machine")
     repository, file = _gguf(name)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
         return Source(None, name)
@@ -160,13 +186,23 @@ def _source(name: str, revision: str | None, places: list[str], needs: Needs) ->
         reason: str | None = found.problem
         if found.folder and file:
             path, reason = _gguf_file(found.folder, file)
-        elif found.folder and (reason := hub_cache.problem(found.folder, needs)) is None:
+        elif found.folder and (reason := whole.problem(found.folder, needs)) is None:
             path = str(found.folder)
         if path:
             return Source(path, f"{name}{f' at {revision}' if revision else ''}, whole in {path}", tuple(misses))
         misses.append(f"{name} was found in {found.repository}, but {reason}")
     return Source(None, f"{name}{f' at {revision}' if revision else ''}, from the hub" if places else name,
                   tuple(misses))
+
+
+def _own(name: str, needs: Needs) -> Source:
+    """A file or folder that the user names."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        reason = whole.problem(path, needs._replace(own=True))
+    else:
+        reason = whole.file_problem(path)
+    return Source(str(path) if name.startswith("~") else name, name, wrong=f"{name}: {reason}" if reason else "")
 
 
 def _gguf(name: str) -> tuple[str, str]:
@@ -210,32 +246,10 @@ def _elsewhere(folder: str, remote_code: bool) -> list[str]:
     """Other repositories that the files of a model name: code ("owner/name--module.Class"), a vision tower."""
     found = []
     for file in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
-        values = hub_cache.read_json(Path(folder, file)) or {}
+        values = whole.read_json(Path(folder, file)) or {}
         tower, code = values.get("mm_vision_tower"), values.get("auto_map")
         if isinstance(tower, str) and not os.path.exists(os.path.join(folder, tower)):
             found.append(tower)
         if remote_code and isinstance(code, dict):
             found += [match[1] for match in re.finditer(r'"([^"]+)--', json.dumps(code))]
     return list(dict.fromkeys(found))
-
-
-def rewritten(argv: Sequence[str], replaced: Mapping[str, Sequence[str]], snapshot: Snapshot) -> tuple[str, ...]:
-    """`argv` with new values for the flags of `replaced`, where the last of each stands; a flag not there comes last.
-
-    Pure. Everything else stays word for word.
-    """
-    groups: list[tuple[str | None, list[str]]] = []
-    position = 0
-    for item in flags.read(argv, snapshot):
-        joined = argv[position] != item.spelled
-        count = 1 + len(item.values) - joined
-        groups.append((item.flag, list(argv[position:position + count])))
-        position += count
-    last = {flag: number for number, (flag, _) in enumerate(groups)}
-    for flag, values in replaced.items():
-        words = [f"{flag}={values[0]}"] if values[0].startswith("-") else [flag, *values]
-        if flag in last:
-            groups[last[flag]] = (flag, words)
-        else:
-            groups.append((flag, words))
-    return tuple(word for _, words in groups for word in words)

@@ -24,7 +24,8 @@ class Settings:
 
     model: str                           # as the user named it
     revision: str | None
-    served_model_name: str
+    served_model_name: str               # the name the server answers to
+    model_names: tuple[str, ...]         # by which jobs may ask for it, that one first
     port: int                            # of the server, on 127.0.0.1
     api_key: str | None = field(repr=False)
     admin_api_key: str | None = field(repr=False)

@@ -9,13 +9,14 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from settings import listeners
 from settings.flags.values import Problem, nearest
 from settings.hub_cache import RUNPOD_CACHE
 
 
 class Setting(NamedTuple):
     name: str
-    type: str  # "str", "int", "float" (seconds), "megabytes", "words" (as a shell), "paths" or "choice"
+    type: str  # "str", "int", "float" (seconds), "megabytes", "words" (as a shell), "paths", "listeners" or "choice"
     default: Any
     help: str
     low: float | None = None
@@ -64,6 +65,8 @@ WORKER_SETTINGS = (
             "pauses of the runpod SDK's own loops.", choices=("on", "off")),
     Setting("ALLOWED_ROUTES", "paths", (), "Engine routes to open beside the usual ones, separated by spaces or "
             "commas."),
+    Setting("ALLOWED_LISTENERS", "listeners", (), "Variables that make the engine listen beyond loopback or connect to "
+            "other machines, to be let through, separated by spaces or commas."),
     Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",
             choices=("debug", "info", "warn", "error")),
     Setting("SGLANG_PORT", "int", 30000, "The server's port on 127.0.0.1.", low=1, high=65535),
@@ -138,6 +141,12 @@ def _read(setting: Setting, text: str) -> Any:
         if wrong is not None:
             raise ValueError(f"{wrong!r} is no path: each begins with / and has no query")
         return paths
+    if setting.type == "listeners":
+        names = tuple(text.replace(",", " ").upper().split())
+        for name in names:
+            if name not in listeners.NAMES:
+                raise ValueError(f"{name} is none of {', '.join(sorted(listeners.NAMES))}")
+        return names
     if setting.type == "choice":
         if text.lower() not in setting.choices:
             raise ValueError(f"must be one of {', '.join(setting.choices)}{nearest(text, setting.choices)}")

@@ -19,7 +19,8 @@ def safetensors() -> bytes:
 
 
 # A small model that is whole, though nothing that a server could load.
-MODEL = {"config.json": b'{"vocab_size": 512}', "tokenizer.json": b"{}", "model.safetensors": safetensors()}
+MODEL = {"config.json": b'{"vocab_size": 512}', "tokenizer.json": b"{}", "model.safetensors": safetensors(),
+         "chat_template.jinja": b"{{ messages }}"}
 
 
 def repository(cache: Path, name: str, files: Mapping[str, bytes | Path], commit: str = COMMIT,

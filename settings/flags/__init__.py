@@ -6,7 +6,7 @@ Pure: the flags are those of a snapshot that builder/flag_snapshot.py reads from
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from settings.flags import legacy
@@ -120,6 +120,28 @@ def read(argv: Iterable[str], snapshot: Snapshot) -> list[Item]:
     return items
 
 
+def rewritten(argv: Sequence[str], replaced: Mapping[str, Sequence[str]], snapshot: Snapshot) -> tuple[str, ...]:
+    """`argv` with new values for the flags of `replaced`, where the last of each stands; a flag not there comes last.
+
+    Pure. Everything else stays word for word.
+    """
+    groups: list[tuple[str | None, list[str]]] = []
+    position = 0
+    for item in read(argv, snapshot):
+        joined = argv[position] != item.spelled
+        count = 1 + len(item.values) - joined
+        groups.append((item.flag, list(argv[position:position + count])))
+        position += count
+    last = {flag: number for number, (flag, _) in enumerate(groups)}
+    for flag, values in replaced.items():
+        words = [f"{flag}={values[0]}"] if values[0].startswith("-") else [flag, *values]
+        if flag in last:
+            groups[last[flag]] = (flag, words)
+        else:
+            groups.append((flag, words))
+    return tuple(word for _, words in groups for word in words)
+
+
 class Given:
     """The options among some server arguments, the last of each winning, as argparse has it."""
 
@@ -157,4 +179,4 @@ def refused(items: Iterable[Item]) -> list[str]:
 
 
 __all__ = ["ALIASES", "NOT_READ", "REFUSED", "Given", "Item", "Notice", "Problem", "Snapshot", "argv_for", "boolean",
-           "is_secret", "read", "refused", "variable", "variables"]
+           "is_secret", "read", "refused", "rewritten", "variable", "variables"]

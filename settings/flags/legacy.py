@@ -99,7 +99,7 @@ class Rules:
         # A name that is neither built in nor a path stops the server only after it has loaded the weights.
         builtins = self.flags.get("--chat-template", {}).get("builtins", [])
         name, text = self.given.get("--chat-template", ("", ""))
-        if not builtins or not text or text in builtins or re.search(r"[./\\]", text):
+        if not builtins or not text or text in builtins or re.search(r"[./\\{]", text):
             return
         self.given.pop("--chat-template")
         if text.lower() in _TEMPLATES:

@@ -12,6 +12,9 @@ import shlex
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from settings.flags import adapters
+from settings.flags.bounds import out_of_bounds
+
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 BOOLEANS = "true, 1, yes, on, or false, 0, no, off"
 
@@ -79,7 +82,7 @@ def _one(flag: str, entry: Entry, text: str) -> tuple[str, str | None]:
         return text, f"must be {allowed}"
     choices = entry.get("choices") or _LATE_CHOICES.get(flag)
     if not choices or value in choices:
-        return text, None
+        return text, out_of_bounds(flag, text)
     same = [choice for choice in choices if str(choice).lower() == text.lower()]
     if len(same) == 1:
         return str(same[0]), None
@@ -88,23 +91,21 @@ def _one(flag: str, entry: Entry, text: str) -> tuple[str, str | None]:
 
 
 def _elements(text: str) -> list[str]:
-    """A list as a shell splits it, as a JSON list, or as JSON objects side by side (LoRA adapters)."""
+    """A list as a shell splits it, or as a JSON list."""
     try:
         if text.startswith("["):
             return [part if isinstance(part, str) else json.dumps(part) for part in json.loads(text)]
-        parts, rest = [], text
-        while rest.startswith("{"):
-            end = json.JSONDecoder().raw_decode(rest)[1]
-            parts.append(rest[:end])
-            rest = rest[end:].lstrip()
-        if parts and not rest:
-            return parts
     except (ValueError, RecursionError):
         pass
     return shlex.split(text)
 
 
 def _list(flag: str, entry: Entry, text: str) -> tuple[list[str], str | None]:
+    if flag == "--lora-paths":
+        try:
+            return adapters.elements(text), None
+        except ValueError as error:
+            return [], str(error)
     try:
         parts = _elements(text)
     except ValueError as error:
@@ -117,22 +118,11 @@ def _list(flag: str, entry: Entry, text: str) -> tuple[list[str], str | None]:
         if wrong is None and value.startswith("-") and not looks_negative(value):
             # argparse may take it for the next option, and a list has no `--flag=value` form.
             wrong = "cannot start with a dash"
-        if wrong is None and part.startswith("{") and flag == "--lora-paths":
-            wrong = _adapter(part)
         if wrong is not None:
             hint = "; elements are separated by spaces" if "," in part and not part.startswith("{") else ""
             return [], f"element {part!r} {wrong}{hint}"
         values.append(value)
     return values, None
-
-
-def _adapter(text: str) -> str | None:
-    # LoRAPathAction (srt/arg_groups/argparse_actions.py) asserts as much, with a traceback.
-    try:
-        adapter = json.loads(text)
-    except (ValueError, RecursionError):
-        return "must be JSON"
-    return None if {"lora_name", "lora_path"} <= adapter.keys() else "must have lora_name and lora_path"
 
 
 def arguments(flag: str, entry: Entry, text: str) -> tuple[list[str], str | None]:

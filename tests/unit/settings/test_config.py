@@ -310,3 +310,12 @@ def test_the_working_folder_is_not_on_the_servers_python_path(path, kept):
     assert (told["PYTHONPATH"], told["PYTHONSAFEPATH"]) == (kept, "1")
     assert "PYTHONPATH" not in config.engine_environ(load(), {})
     assert config.engine_environ(load(), {"PYTHONSAFEPATH": ""})["PYTHONSAFEPATH"] == ""
+
+
+@pytest.mark.parametrize(("extra", "says"), [
+    ("--context-length 0", "--context-length 0 must be at least 1; leave it out for SGLang's own choice"),
+    ("--max-total-tokens=0", "--max-total-tokens 0 must be at least 1; leave it out for SGLang's own choice"),
+    ("--mem-fraction 2", "--mem-fraction 2 must be above 0 and at most 1, a share of the GPU's memory"),
+])
+def test_sizes_among_the_extra_arguments_are_looked_at(extra, says):
+    assert problems(SGLANG_EXTRA_ARGS=extra) == [f"SGLANG_EXTRA_ARGS: {says}"]

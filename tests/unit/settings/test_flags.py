@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from settings import flags
+from settings.flags import bounds
 from tests.flag_samples import parser, sample
 
 SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder" / "flags.json").read_text(encoding="utf-8"))
@@ -322,3 +323,25 @@ def test_whatever_passes_the_checks_passes_the_parser(environ):
     if not problems:
         PARSER.parse_args(words)
     assert {problem.name for problem in problems} <= set(environ)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("flag", sorted(bounds.AT_LEAST_ONE))
+def test_a_size_of_nothing_is_refused(flag):
+    says = "must be at least 1; leave it out for SGLang's own choice"
+    assert reason(**{flags.variable(flag): "0"}) == reason(**{flags.variable(flag): "-1"}) == says
+    assert FLAGS[flag]["type"] in ("int", "size") and argv(**{flags.variable(flag): "1"}) == [flag, "1"]
+
+
+@pytest.mark.parametrize(("name", "wrong", "right", "says"), [
+    ("MEM_FRACTION_STATIC", ["0", "-0.1", "1.1", "85"], ["0.85", "1", "0.01"], "must be above 0 and at most 1"),
+    ("CHUNKED_PREFILL_SIZE", ["0", "-2"], ["-1", "1", "8192"], "must be at least 1, or -1 for prompts in one piece"),
+    ("MAX_RUNNING_REQUESTS", ["-1"], ["0", "5"], "must be at least 0"), ("DP_SIZE", ["-1"], ["0", "2"], "must be at"),
+    ("CONTEXT_LENGTH", ["0k", "0.0k", "0Ki"], ["1k", "0.5k", "10Ki"], "must be at least 1"),
+])
+def test_numbers_that_the_server_fails_on_are_refused(name, wrong, right, says):
+    for text in wrong:
+        assert reason(**{name: text}).startswith(says), text
+    for text in right:
+        assert argv(**{name: text})

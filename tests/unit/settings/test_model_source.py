@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from settings import config, flags, hub_cache, model_source
-from settings.hub_cache import Needs, problem
+from settings.whole import Needs, problem
 from tests.hub_folders import COMMIT, MODEL, OTHER, repository, safetensors
 
 SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder/flags.json").read_text(encoding="utf-8"))
-TOKENIZER = {"tokenizer.json": b"{}"}
+TOKENIZER = {"tokenizer.json": b"{}", "chat_template.jinja": b"{{ messages }}"}
 ADAPTER = {"adapter_config.json": b'{"r": 8}', "adapter_model.safetensors": safetensors()}
 SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
 SHARDED = {**MODEL, **{name: safetensors() for name in SHARDS},
@@ -56,17 +56,113 @@ def test_nowhere_means_the_hub(environ):
     assert lines(settings, "warn") == ""
 
 
+def _own(folder: Path, files=MODEL) -> str:
+    """A folder of the user's with `files`."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return str(folder)
+
+
+def refused(environ, **more) -> list[str]:
+    with pytest.raises(config.ConfigError) as caught:
+        locate(environ, **more)
+    return caught.value.problems
+
+
 def test_local_folder_is_passed_on_unchanged(environ, tmp_path):
-    (tmp_path / "mine").mkdir()
-    settings = locate(environ, MODEL_NAME=str(tmp_path / "mine"))
+    settings = locate(environ, MODEL_NAME=_own(tmp_path / "mine"))
     assert value(settings, "--model-path") == settings.model == settings.served_model_name == str(tmp_path / "mine")
     assert settings.offline
 
 
-def test_missing_local_folder_is_said(environ):
-    settings = locate(environ, MODEL_NAME="/models/absent")
-    assert value(settings, "--model-path") == "/models/absent" and not settings.offline
-    assert "/models/absent is no file or folder of this machine" in lines(settings, "warn")
+@pytest.mark.parametrize("path", ["/models/absent", "./absent", "../absent", "~/absent", "~nobody/absent"])
+def test_missing_local_folder_is_refused(environ, runpod, path):
+    repository(runpod, "org/Name", MODEL)
+    says = f"{path} is no file or folder of this machine"
+    assert refused(environ, MODEL_NAME=path) == [f"MODEL_NAME: {says}"]
+    assert refused(environ, TOKENIZER_PATH=path) == [f"TOKENIZER_PATH: {says}"]
+    assert refused(environ, SPECULATIVE_DRAFT_MODEL_PATH=path) == [f"SPECULATIVE_DRAFT_MODEL_PATH: {says}"]
+    assert refused(environ, LORA_PATHS=f"a=org/a, b={path}") == [f"LORA_PATHS: {says}"]
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+IS_POINTER = "is a Git LFS pointer, not the file itself (git lfs pull fetches it)"
+
+
+@pytest.mark.parametrize(("changed", "reason"), [
+    ({"config.json": None}, "config.json is missing"),
+    ({"config.json": b'{"a": '}, "config.json cannot be read"),
+    ({"config.json": POINTER}, f"config.json {IS_POINTER}"),
+    ({"config.json": None, "adapter_config.json": b"{}"},
+     "it is a LoRA adapter, not a model: name its base model, and this in LORA_PATHS"),
+    ({"config.json": None, "a-Q4_K_M.gguf": b"GGUF"}, "it holds GGUF files: name one of them"),
+    ({"tokenizer.json": b'{"a": '}, "tokenizer.json is no whole JSON"),
+    ({"tokenizer.json": POINTER}, f"tokenizer.json {IS_POINTER}"),
+    ({"tokenizer.json": None}, "it has no tokenizer"),
+    ({"tokenizer.json": None, "tokenizer_config.json": b"{}"}, "it has no tokenizer"),
+    ({"tokenizer_config.json": b'{"a": '}, "tokenizer_config.json is no whole JSON"),
+    ({"special_tokens_map.json": b""}, "special_tokens_map.json is empty"),
+    ({"added_tokens.json": b"[]"}, "added_tokens.json is no whole JSON"),
+    ({"model.safetensors": None}, "it has no weights (*.safetensors, *.bin, *.pt)"),
+    ({"model.safetensors": POINTER}, f"model.safetensors {IS_POINTER}"),
+    ({"model.safetensors": safetensors()[:-1]}, "model.safetensors has "),
+    ({"model.safetensors": None, "pytorch_model-00001-of-00002.bin": b"w"},
+     "pytorch_model-00002-of-00002.bin is missing"),
+])
+def test_own_folder_is_checked_as_snapshots_are(environ, tmp_path, changed, reason):
+    files = {name: content for name, content in {**MODEL, **changed}.items() if content is not None}
+    folder = _own(tmp_path / "mine", files)
+    (problem,) = refused(environ, MODEL_NAME=folder)
+    assert problem.startswith(f"MODEL_NAME: {folder}: {reason}")
+    assert refused(environ, SGLANG_EXTRA_ARGS=f"--model {folder}", MODEL_NAME="") == [problem]
+
+
+@pytest.mark.parametrize(("changed", "more"), [
+    ({"tokenizer.json": None, "vocab.txt": b"a"}, {}), ({"tokenizer.json": None, "tokenization_own.py": b"a"}, {}),
+    ({"tokenizer.json": None}, {"SKIP_TOKENIZER_INIT": "true"}),
+    ({"tokenizer.json": None}, {"TOKENIZER_PATH": "org/t"}),
+    ({"model.safetensors": None}, {"LOAD_FORMAT": "dummy"}), ({"generation_config.json": b"{"}, {}),
+    ({"README.md": POINTER, "original.pth": b""}, {}), ({"optimizer.pt": b""}, {}),
+])
+def test_what_the_server_can_do_without_is_not_missed(environ, tmp_path, changed, more):
+    files = {name: content for name, content in {**MODEL, **changed}.items() if content is not None}
+    folder = _own(tmp_path / "mine", files)
+    assert value(locate(environ, MODEL_NAME=folder, **more), "--model-path") == folder
+
+
+def test_own_files_and_adapters_are_checked(environ, tmp_path, runpod):
+    repository(runpod, "org/Name", MODEL)
+    (tmp_path / "a.gguf").write_bytes(POINTER)
+    assert refused(environ, MODEL_NAME=str(tmp_path / "a.gguf")) == [
+        f"MODEL_NAME: {tmp_path / 'a.gguf'}: a.gguf {IS_POINTER}"]
+    (tmp_path / "empty").mkdir()
+    assert refused(environ, LORA_PATHS=f"a={tmp_path / 'empty'}") == [
+        f"LORA_PATHS: {tmp_path / 'empty'}: adapter_config.json is missing"]
+
+
+def test_a_folder_below_the_home(environ, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = _own(tmp_path / "mine")
+    settings = locate(environ, MODEL_NAME="~/mine")
+    assert value(settings, "--model-path") == folder and settings.served_model_name == "~/mine"
+
+
+@pytest.mark.parametrize(("files", "has"), [
+    ({}, False), ({"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}, True),
+    ({"tokenizer_config.json": b'{"chat_template": null}'}, False), ({"chat_template.json": b'{"a": 1}'}, False),
+    ({"chat_template.json": b'{"chat_template": "x"}'}, True),
+    ({"processor_config.json": b'{"chat_template": "x"}'}, True),
+    ({"chat_template.jinja": b"x"}, True), ({"tekken.json": b"{}"}, True),
+])
+def test_without_a_chat_template_the_hub_is_not_forbidden(environ, runpod, files, has):
+    files = {**{name: content for name, content in MODEL.items() if name != "chat_template.jinja"}, **files}
+    folder = str(repository(runpod, "org/Name", files))
+    settings = locate(environ)
+    assert settings.offline is has and value(settings, "--model-path") == folder
+    assert ("chat template: none is there; chat jobs need one, set CHAT_TEMPLATE" in lines(settings, "info")) is not has
+    for more in ({"IS_EMBEDDING": "true"}, {"CHAT_TEMPLATE": "chatml"}, {"SKIP_TOKENIZER_INIT": "true"}):
+        assert locate(environ, **more).offline
 
 
 @pytest.mark.parametrize("cache, more", [
@@ -184,7 +280,7 @@ def _damage(folder: Path, how: str) -> None:
     elif how == "long":
         blob.write_bytes(blob.read_bytes() + b"\0")
     elif how == "pointer":
-        blob.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+        blob.write_bytes(POINTER)
     elif how == "header":
         blob.write_bytes((2).to_bytes(8, "little") + b"[]")
     elif how == "index":
@@ -197,6 +293,12 @@ def _damage(folder: Path, how: str) -> None:
         (folder / "tokenizer.json").unlink()
     elif how == "empty tokenizer":
         _blob(folder, "tokenizer.json").write_bytes(b"")
+    elif how == "cut tokenizer":
+        _blob(folder, "tokenizer.json").write_bytes(b'{"model": {')
+    elif how == "tokenizer pointer":
+        _blob(folder, "tokenizer.json").write_bytes(POINTER)
+    elif how == "cut tokenizer configuration":
+        (folder / "tokenizer_config.json").write_bytes(b'{"chat_template": "')
     elif how == "two":
         (folder / SHARDS[0]).unlink()
         (folder / SHARDS[2]).unlink()
@@ -210,10 +312,13 @@ def _damage(folder: Path, how: str) -> None:
     ("incomplete", f"{SHARDS[1]} is only partly downloaded"),
     ("short", f"{SHARDS[1]} has {len(safetensors()) - 1} of {len(safetensors())} bytes"),
     ("long", f"{SHARDS[1]} has {len(safetensors()) + 1} of {len(safetensors())} bytes"),
-    ("pointer", f"{SHARDS[1]} is no whole safetensors file"), ("header", f"{SHARDS[1]} is no whole safetensors file"),
+    ("pointer", f"{SHARDS[1]} is a Git LFS pointer, not the file itself (git lfs pull fetches it)"),
+    ("header", f"{SHARDS[1]} is no whole safetensors file"),
     ("index", "model.safetensors.index.json cannot be read"), ("no config", "config.json is missing"),
     ("config", "config.json cannot be read"), ("no tokenizer", "it has no tokenizer"),
-    ("empty tokenizer", "tokenizer.json is empty"),
+    ("empty tokenizer", "tokenizer.json is empty"), ("cut tokenizer", "tokenizer.json is no whole JSON"),
+    ("tokenizer pointer", "tokenizer.json is a Git LFS pointer, not the file itself (git lfs pull fetches it)"),
+    ("cut tokenizer configuration", "tokenizer_config.json is no whole JSON"),
     ("two", f"{SHARDS[0]} is missing (and 1 more of 3 files are not whole)"),
     ("no shard", f"{SHARDS[0]} is missing (and 2 more of 3 files are not whole)"),
 ])
@@ -364,7 +469,7 @@ def test_draft_that_is_the_model_stays_the_same_path(environ, runpod):
 def test_adapters_in_every_spelling(environ, runpod, tmp_path):
     repository(runpod, "org/Name", MODEL)
     folder = str(repository(runpod, "Org/Adapter", ADAPTER))
-    (tmp_path / "own").mkdir()
+    _own(tmp_path / "own", ADAPTER)
     one = json.dumps({"lora_name": "c", "lora_path": "org/adapter", "pinned": True})
     settings = locate(environ, LORA_PATHS=f"a=org/adapter org/adapter b={tmp_path / 'own'} '{one}'")
     values = value(settings, "--lora-paths")
@@ -390,7 +495,7 @@ def test_gguf_file_of_the_hub(environ, runpod):
     for name in ("org/GGUF/a-Q8_0.gguf", "org/GGUF:Q8_0", "org/gguf:Q8_0"):
         settings = locate(environ, MODEL_NAME=name)
         assert value(settings, "--model-path") == str(folder / "a-Q8_0.gguf") and settings.offline
-        assert settings.served_model_name == name
+        assert settings.served_model_name == name.replace(":", "-") and settings.model_names[-1] == name
     settings = locate(environ, MODEL_NAME="org/gguf:Q5_0")
     assert not settings.offline and "it has 0 files Q5_0.gguf" in lines(settings, "warn")
 
@@ -457,8 +562,9 @@ def test_modelscope_has_caches_of_its_own(environ, runpod, tmp_path):
     settings = locate(environ, SGLANG_USE_MODELSCOPE="true")
     assert value(settings, "--model-path") == "org/Name" and not settings.offline
     assert "SGLANG_USE_MODELSCOPE is set, so Hugging Face's caches are not looked at" in lines(settings, "info")
-    settings = locate(environ, SGLANG_USE_MODELSCOPE="1", MODEL_NAME=str(tmp_path))
-    assert value(settings, "--model-path") == str(tmp_path) and not settings.offline
+    own = _own(tmp_path / "mine")
+    settings = locate(environ, SGLANG_USE_MODELSCOPE="1", MODEL_NAME=own)
+    assert value(settings, "--model-path") == own and not settings.offline
 
 
 def test_configuration_file_is_left_alone(environ, runpod):
@@ -485,8 +591,8 @@ def test_names_of_other_kinds_are_passed_on(environ, name):
     (["--random-seed", "-1", "--model-path", "a"], ["--random-seed", "-1", "--model-path", "/m"]),
 ])
 def test_rewritten_arguments(before, after):
-    assert model_source.rewritten(before, {"--model-path": ["/m"]}, SNAPSHOT) == tuple(after)
-    assert model_source.rewritten(before, {}, SNAPSHOT) == tuple(before)
+    assert flags.rewritten(before, {"--model-path": ["/m"]}, SNAPSHOT) == tuple(after)
+    assert flags.rewritten(before, {}, SNAPSHOT) == tuple(before)
 
 
 def test_extra_arguments_win_here_too(environ, runpod):

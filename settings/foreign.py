@@ -1,0 +1,130 @@
+"""Variables of other workers and servers: what they are called here. Pure.
+
+Used where the meaning is the same and the worker's own variable is unset; otherwise one line names the own one.
+The names are those of RunPod's vLLM worker, vLLM, TGI, TEI, Infinity, llama.cpp and Hugging Face's tools.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from settings.flags.values import Notice, boolean
+
+
+class Same(NamedTuple):
+    """name: the own variable; turned: the text in its spelling, as it is where None. Raises ValueError."""
+
+    name: str
+    turned: Callable[[str], str] | None = None
+
+
+class Other(NamedTuple):
+    """Not the same: what to set instead, or why nothing is needed."""
+
+    advice: str
+
+
+def _adapters(text: str) -> str:
+    """worker-vllm's LORA_MODULES, one JSON object with name and path or a list of them, as LORA_PATHS."""
+    listed = json.loads(text)
+    modules = listed if isinstance(listed, list) else [listed]
+    if not all(isinstance(module, dict) and {"name", "path"} <= module.keys() for module in modules):
+        raise ValueError("no list of objects with name and path")
+    return json.dumps([{"lora_name": str(module["name"]), "lora_path": str(module["path"])} for module in modules])
+
+
+def _switch(text: str) -> str:
+    truth = boolean(text)
+    if truth is None:
+        raise ValueError("neither true nor false")
+    return "true" if truth else "false"
+
+
+def _opposite(text: str) -> str:
+    return "false" if _switch(text) == "true" else "true"
+
+
+_MODEL, _REVISION, _CONTEXT = Same("MODEL_NAME"), Same("MODEL_REVISION"), Same("CONTEXT_LENGTH")
+_TOKENIZER, _TENSOR, _TOKEN = Same("TOKENIZER_PATH"), Same("TENSOR_PARALLEL_SIZE"), Same("HF_TOKEN")
+_REQUESTS = Same("MAX_RUNNING_REQUESTS")
+_BATCHED = Other("the worker joins the chunks of its streams by itself (STREAM_POSTS_PER_SECOND)")
+FOREIGN: dict[str, Same | Other] = {
+    "MODEL_ID": _MODEL, "HF_MODEL": _MODEL, "HF_MODEL_ID": _MODEL, "HF_MODEL_NAME": _MODEL, "MODEL_REPO": _MODEL,
+    "MODEL_REPO_ID": _MODEL, "MODEL_NAME_OR_PATH": _MODEL, "HUGGINGFACE_MODEL": _MODEL, "VLLM_MODEL": _MODEL,
+    "HF_REVISION": _REVISION, "HF_MODEL_REVISION": _REVISION,
+    "TOKENIZER": _TOKENIZER, "TOKENIZER_NAME": _TOKENIZER,
+    "MAX_MODEL_LEN": _CONTEXT, "MAX_MODEL_LENGTH": _CONTEXT, "MAX_CONTEXT_LEN": _CONTEXT,
+    "MAX_CONTEXT_LENGTH": _CONTEXT, "CONTEXT_LEN": _CONTEXT, "CONTEXT_SIZE": _CONTEXT, "CTX_SIZE": _CONTEXT,
+    "N_CTX": _CONTEXT,
+    "OPENAI_SERVED_MODEL_NAME_OVERRIDE": Same("SERVED_MODEL_NAME"),
+    "MAX_NUM_SEQS": _REQUESTS, "MAX_CONCURRENT_REQUESTS": _REQUESTS,
+    "TENSOR_PARALLEL": _TENSOR, "TENSOR_PARALLELISM": _TENSOR, "TP": _TENSOR, "NUM_SHARD": _TENSOR,
+    "PIPELINE_PARALLEL": Same("PIPELINE_PARALLEL_SIZE"), "DATA_PARALLEL": Same("DATA_PARALLEL_SIZE"),
+    "LORA_MODULES": Same("LORA_PATHS", _adapters),
+    "CUSTOM_CHAT_TEMPLATE": Same("CHAT_TEMPLATE"), "SEED": Same("RANDOM_SEED"),
+    "ENFORCE_EAGER": Same("DISABLE_CUDA_GRAPH", _switch),
+    "ENABLE_PREFIX_CACHING": Same("DISABLE_RADIX_CACHE", _opposite),
+    "HF_OVERRIDES": Same("JSON_MODEL_OVERRIDE_ARGS"),
+    "HUGGING_FACE_HUB_TOKEN": _TOKEN, "HUGGINGFACE_HUB_TOKEN": _TOKEN, "HUGGINGFACE_TOKEN": _TOKEN,
+    "HUGGING_FACE_TOKEN": _TOKEN, "HUGGINGFACEHUB_API_TOKEN": _TOKEN, "HF_API_TOKEN": _TOKEN, "HF_HUB_TOKEN": _TOKEN,
+    "HF_AUTH_TOKEN": _TOKEN, "HF_ACCESS_TOKEN": _TOKEN,
+    "GPU_MEMORY_UTILIZATION": Other("set MEM_FRACTION_STATIC, the share for weights and KV cache alone, where SGLang's "
+                                    "own choice does not fit"),
+    "MAX_NUM_BATCHED_TOKENS": Other("set CHUNKED_PREFILL_SIZE or MAX_PREFILL_TOKENS"),
+    "MAX_BATCH_PREFILL_TOKENS": Other("set MAX_PREFILL_TOKENS"),
+    "MAX_INPUT_LENGTH": Other("set CONTEXT_LENGTH, for prompt and answer together"),
+    "MAX_INPUT_TOKENS": Other("set CONTEXT_LENGTH, for prompt and answer together"),
+    "QUANTIZE": Other("set QUANTIZATION, where the model does not say it itself"),
+    "BLOCK_SIZE": Other("set PAGE_SIZE"),
+    "GUIDED_DECODING_BACKEND": Other("set GRAMMAR_BACKEND"),
+    "LIMIT_MM_PER_PROMPT": Other("set LIMIT_MM_DATA_PER_REQUEST, as a JSON object"),
+    "ROPE_SCALING": Other("set JSON_MODEL_OVERRIDE_ARGS, with rope_scaling in it"),
+    "ROPE_THETA": Other("set JSON_MODEL_OVERRIDE_ARGS, with rope_theta in it"),
+    "SPECULATIVE_CONFIG": Other("set SPECULATIVE_ALGORITHM and the variables that begin with SPECULATIVE_"),
+    "SPECULATIVE_MODEL": Other("set SPECULATIVE_DRAFT_MODEL_PATH, and SPECULATIVE_ALGORITHM with it"),
+    "NUM_SPECULATIVE_TOKENS": Other("set SPECULATIVE_NUM_STEPS"),
+    "MAX_LORAS": Other("set MAX_LORAS_PER_BATCH, which counts the model without an adapter as one"),
+    "MAX_CPU_LORAS": Other("set MAX_LOADED_LORAS"),
+    "ENABLE_EXPERT_PARALLEL": Other("set EP_SIZE"),
+    "ENABLE_AUTO_TOOL_CHOICE": Other("tools need TOOL_CALL_PARSER alone"),
+    "ENABLE_REASONING": Other("reasoning needs REASONING_PARSER alone"),
+    "RAW_OPENAI_OUTPUT": Other("streams on the OpenAI route always are what an OpenAI client reads"),
+    "DEFAULT_BATCH_SIZE": _BATCHED, "DEFAULT_MIN_BATCH_SIZE": _BATCHED, "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": _BATCHED,
+    "ALLOWED_LOCAL_MEDIA_PATH": Other("see the settings whose names begin with MEDIA"),
+    "SWAP_SPACE": Other("SGLang has no swap space; HICACHE_SIZE keeps more of the KV cache"),
+    "CPU_OFFLOAD_SPACE": Other("set CPU_OFFLOAD_GB"),
+    "MODEL_NAMES": Other("set MODEL_NAME; one worker serves one model"),
+}
+
+
+def translated(environ: Mapping[str, str], own: Mapping[str, str]) -> tuple[dict[str, str], list[Notice]]:
+    """({own variable: its text, from another worker's}, notices).
+
+    own: {variable: what it sets} of this worker, two names of the same value alike.
+    """
+    texts: dict[str, str] = {}
+    notices: list[Notice] = []
+    taken = {own.get(name, name): name for name in environ if environ[name].strip()}
+    for name, means in FOREIGN.items():
+        text = environ.get(name, "").strip()
+        if not text or name in own:
+            continue
+        if isinstance(means, Other):
+            notices.append(("warn", f"{name} is not read: {means.advice}"))
+            continue
+        other = taken.get(own.get(means.name, means.name))
+        if other is not None:
+            # Two variables of one token, say, are no news.
+            if environ.get(other, "").strip() != text and texts.get(other) != text:
+                notices.append(("warn", f"{name} is not read, as {other} is set"))
+            continue
+        try:
+            texts[means.name] = means.turned(text) if means.turned else text
+        except (ValueError, RecursionError) as error:
+            notices.append(("warn", f"{name} is not read ({error}): set {means.name}"))
+            continue
+        taken[own.get(means.name, means.name)] = means.name
+        notices.append(("info", f"{name} is read as {means.name}"))
+    return texts, notices

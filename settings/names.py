@@ -1,0 +1,85 @@
+"""Names of models: where an address of the hub means a repository, and under which name the server can serve. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from settings import flags
+from settings.flags.values import Notice, Problem
+
+MODEL, TOKENIZER, DRAFT, REVISION = ("--model-path", "--tokenizer-path", "--speculative-draft-model-path", "--revision")
+SERVED = "--served-model-name"
+_REVISION_OF = {MODEL: REVISION, DRAFT: "--speculative-draft-model-revision"}
+
+_HUB = re.compile(r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf://)(.*)", re.IGNORECASE)
+_NO_MODELS = ("datasets", "spaces", "collections", "papers", "docs", "blog")
+# SGLang serves under such addresses as they are (is_runai_obj_uri in srt/utils/runai_utils.py).
+_OBJECT_STORE = re.compile(r"(s3|gs|az)://", re.IGNORECASE)
+
+
+class Hub(NamedTuple):
+    """What an address of the hub names. name: owner/name, or owner/name/FILE.gguf; "" for no model."""
+
+    name: str
+    revision: str | None
+
+
+def from_address(text: str) -> Hub | None:
+    """The repository that `text`, copied from a browser, means; None where it is no address of the hub."""
+    match = _HUB.fullmatch(text.strip())
+    if match is None:
+        return None
+    parts = [unquote(part) for part in re.split(r"[?#]", match[1])[0].split("/") if part]
+    if parts[:1] == ["models"]:
+        parts = parts[1:]
+    if not parts or parts[0] in _NO_MODELS:
+        return Hub("", None)
+    marks = [place for place, part in enumerate(parts) if part in ("tree", "blob", "resolve", "raw") and 0 < place < 3]
+    if not marks:
+        return Hub("/".join(parts[:2]), None)
+    name, rest = "/".join(parts[:marks[0]]), parts[marks[0] + 1:]
+    file = rest[1:] if parts[marks[0]] != "tree" else []
+    if file and file[-1].endswith(".gguf"):
+        name = "/".join((name, *file))
+    return Hub(name, rest[0] if rest else None)
+
+
+def repaired(given: flags.Given, variable: str) -> tuple[dict[str, list[str]], list[Notice], list[Problem]]:
+    """({flag: its new value}, notices, problems) of the flags that name repositories.
+
+    variable: the one that the user names the model by, for a problem.
+    """
+    replaced: dict[str, list[str]] = {}
+    notices: list[Notice] = []
+    problems: list[Problem] = []
+    for flag in (MODEL, TOKENIZER, DRAFT):
+        text = given.value(flag) or ""
+        hub = from_address(text)
+        name = variable if flag == MODEL else flags.variable(flag)
+        if hub is None:
+            continue
+        if not hub.name:
+            problems.append(Problem(name, text, "is no address of a model: set owner/name"))
+            continue
+        replaced[flag] = [hub.name]
+        revision = _REVISION_OF.get(flag)
+        line = f"{name}: {hub.name} is read from the address {text}"
+        if hub.revision and revision and revision not in given:
+            replaced[revision] = [hub.revision]
+            line += f", at revision {hub.revision}"
+        notices.append(("info", line))
+    return replaced, notices, problems
+
+
+def servable(name: str) -> str:
+    """`name`, or one like it that SGLang starts with.
+
+    It refuses a colon, which parts a model from its adapter (check_server_args in srt/arg_groups/validation_hook.py).
+    """
+    if ":" not in name or _OBJECT_STORE.match(name):
+        return name
+    if "://" in name:
+        name = name.partition("://")[2].rstrip("/").rpartition("/")[2] or name
+    return name.replace("://", "-").replace(":", "-")
