@@ -5,16 +5,24 @@ Pure standard library, so that the worker can log its first line before anything
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable
 from typing import TypedDict
+from urllib.parse import quote
 
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MASK = "***"
 _MIN_SECRET = 4  # masking every "a" of a one-letter key would make the log unreadable and hide nothing
+_MIN_LINE = 8    # characters of one line of a secret of several
+# After which even a shorter one is masked.
+_NAMED = (r"""(?:key|token|secret|passw(?:or)?d|passphrase|credential|bearer)s?[\w-]*"""
+          r"""\\?["']?(?:\s*[=:]\s*|\s+)\\?["']?""")
+
 
 class _State(TypedDict):
     level: int
@@ -30,18 +38,55 @@ def set_log_level(level: str) -> None:
     _state["level"] = LEVELS[level]
 
 
+def spellings(secret: str) -> set[str]:
+    """Every way in which `secret` may stand in a text: as it is, and as Python, JSON, URLs, HTML and shells write it.
+
+    Of a secret of several lines each line counts too, as logs are written line by line.
+    """
+    whole = [secret, secret.strip(), *(line.strip() for line in secret.splitlines() if len(line.strip()) >= _MIN_LINE)]
+    escaped = {spelled for text in whole for spelled in _escaped(text)}
+    # One inside the other: a repr in a JSON, a JSON in a repr.
+    twice = {spelled for text in escaped for spelled in _escaped(text)}
+    return ({spelled for text in whole for spelled in _in_addresses(text)} | escaped | twice) - {""}
+
+
+def _escaped(text: str) -> set[str]:
+    bare = "".join(char if char in "'\"" else repr(char)[1:-1] for char in text)
+    plain = "".join(char if char in "'\"" else ascii(char)[1:-1] for char in text)
+    octets = "".join(repr(bytes([byte]))[2:-1] for byte in text.encode("utf-8", "surrogateescape"))
+    escaped = {quoted for form in (bare, plain, octets) for quoted in (
+        form, form.replace("'", "\\'"), form.replace('"', '\\"'))}
+    return {text, *escaped, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+
+
+def _in_addresses(text: str) -> set[str]:
+    urls = {quote(text, safe=safe, errors="replace") for safe in ("", "/", "/:@!$&'()*+,;=~")}
+    urls |= {url.replace("%20", "+") for url in urls}
+    urls |= {re.sub("%..", lambda match: match[0].lower(), url) for url in urls}
+    return {*urls, html.escape(text), html.escape(text, quote=False), text.replace("'", "'\"'\"'")}
+
+
 def hide(secrets: Iterable[str | None]) -> None:
-    """From now on every log line, and every `redact`, shows these strings as ***."""
-    known = {s for s in secrets if s and len(s) >= _MIN_SECRET}
+    """From now on every log line, and every `redact`, shows these strings as ***, in each of their spellings."""
+    known = {spelled for secret in secrets if secret for spelled in spellings(secret)}
     # Longest first: a secret that contains another must not leave its tail behind.
     _state["secrets"] = tuple(sorted(known | set(_state["secrets"]), key=len, reverse=True))
 
 
 def redact(text: str) -> str:
     """`text` with every known secret replaced by ***."""
-    for secret in _state["secrets"]:
-        if secret in text:
-            text = text.replace(secret, MASK)
+    return masked(text, _state["secrets"])
+
+
+def masked(text: str, spelled: Iterable[str]) -> str:
+    """`text` with *** for each of `spelled`, the longest first. One of less than four characters is masked only where
+    it stands as the value of something named a key, token, secret or password."""
+    for secret in spelled:
+        if len(secret) >= _MIN_SECRET:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        elif secret in text:
+            text = re.sub(rf"({_NAMED}){re.escape(secret)}(?![^\W_])", rf"\g<1>{MASK}", text, flags=re.IGNORECASE)
     return text
 
 

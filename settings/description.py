@@ -13,14 +13,14 @@ from utils import MASK
 def describe(settings: Settings) -> str:
     """The resolved server command, one option a line and ready to paste, and the settings; secrets as ***."""
     command = [[quoted(masked(word, settings.secrets)) for word in settings.launch_command]]
-    hidden = False
+    option_of = ""
     for word in settings.server_args:
-        spelled, equals, _ = word.partition("=")
+        spelled, equals, value = word.partition("=")
         option = re.match(r"--?[a-zA-Z]", word) is not None
         if option:
-            hidden = flags.is_secret(spelled)
+            option_of = spelled
             command.append([])
-        if hidden and (equals or not option):
+        if (equals or not option) and flags.is_secret(option_of, value if option else word):
             word = f"{spelled}={MASK}" if option else MASK
         command[-1].append(quoted(masked(word, settings.secrets)))
     shown = {name: getattr(settings, name) for name in (

@@ -2,40 +2,85 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import utils
 from settings import flags
 from settings.flags.values import Problem, boolean
 from utils import MASK
 
+# What a variable with a secret's name may say without holding one.
+_WORDS = {"none", "null", "auto", "default"}
+_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@", re.IGNORECASE)
+
 
 def secret_values(environ: Mapping[str, str], given: flags.Given) -> tuple[str, ...]:
-    # By its name alone a variable may also be a switch ("…_DISABLE_TOKEN=true"): masking such a word everywhere
-    # would spoil the log. A flag that names a key always holds one.
-    from_names = {value.strip() for name, value in environ.items()
-                  if flags.is_secret(name) and boolean(value) is None and len(value.strip()) >= 8}
-    from_flags = {value for item in given.items if _hidden(item) for value in item.values}
-    return tuple(sorted((from_names | from_flags) - {""}))
+    """Every secret of the configuration: by the name of its variable, flag or field, or as a password in an address."""
+    found: set[str] = set()
+    for name, text in environ.items():
+        # By its name alone a variable may also be a switch ("…_DISABLE_TOKEN=true"): masking such a word everywhere
+        # would spoil the log. A flag that names a key always holds one.
+        if flags.is_secret(name, text) and boolean(text) is None and text.strip().lower() not in _WORDS:
+            found |= {text.strip(), text.strip().strip("\"'")}
+        found |= set(_IN_ADDRESS.findall(text))
+        found |= set(_fields(text))
+    for item in given.items:
+        found |= {value for value in item.values if flags.is_secret(item.flag or item.spelled, value)}
+        found |= {secret for value in item.values for secret in (*_IN_ADDRESS.findall(value), *_fields(value))}
+    found |= set(_of_command(environ.get("SGLANG_LAUNCH_COMMAND", "")))
+    return tuple(sorted(found - {""}))
 
 
-def _hidden(item: flags.Item) -> bool:
-    return flags.is_secret(item.flag or item.spelled)
+def _fields(text: str) -> Iterator[str]:
+    """The secret fields of a text that is JSON."""
+    if not text.strip().startswith(("{", "[")):
+        return
+    try:
+        todo = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            yield from (str(field) for name, field in value.items()
+                        if isinstance(field, (str, int)) and not isinstance(field, bool) and flags.surely_secret(name))
+        if isinstance(value, (dict, list)):
+            todo += value.values() if isinstance(value, dict) else value
+
+
+def _of_command(text: str) -> Iterator[str]:
+    """The secrets in a command line: NAME=value before it, and values of its options."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return
+    before = ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and re.fullmatch(r"-{0,2}[\w-]+", name) and flags.is_secret(name, value):
+            yield value
+        elif before.startswith("--") and not word.startswith("-") and flags.is_secret(before, word):
+            yield word
+        before = word
 
 
 def line(problem: Problem, secrets: tuple[str, ...]) -> str:
+    """One line for a problem, its secrets masked."""
     # Masked before it is cut or quoted: afterwards a secret could no longer be found.
-    value = MASK if flags.is_secret(problem.name) else masked(problem.value, secrets)
+    value = MASK if flags.is_secret(problem.name, problem.value) else masked(problem.value, secrets)
     value = value if len(value) <= 80 else value[:80] + "…"
     return f"{problem.name}{'=' + quoted(value) if problem.value else ''}: {masked(problem.reason, secrets)}"
 
 
 def quoted(word: str) -> str:
+    """`word` as a shell takes it, as it is where something is masked in it."""
     return word if MASK in word else shlex.quote(word)
 
 
 def masked(text: str, secrets: tuple[str, ...]) -> str:
-    # Shorter ones are masked only where they stand as a value, as utils.hide explains.
-    for secret in sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
+    """`text` without `secrets`, as the log has it (utils.masked)."""
+    spelled = {spelling for secret in secrets for spelling in utils.spellings(secret)}
+    return utils.masked(text, sorted(spelled, key=len, reverse=True))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from settings.flags import legacy
+from settings.flags.secrecy import is_secret, surely_secret
 from settings.flags.values import Notice, Problem, Snapshot, arguments, boolean, looks_negative
 
 # Shells and platforms set HOST and PORT for reasons of their own; the worker chooses both for the server.
@@ -48,15 +49,6 @@ def variables(snapshot: Snapshot) -> dict[str, str]:
     known = {variable(name): flag for flag, entry in snapshot["flags"].items() for name in entry["names"]}
     known |= {name: flag for name, flag in ALIASES.items() if flag in snapshot["flags"]}
     return {name: flag for name, flag in sorted(known.items()) if name not in NOT_READ}
-
-
-def is_secret(name: str) -> bool:
-    """Whether a flag's or variable's value must never be shown: it names a key, token, secret or password."""
-    words = re.split(r"[-_]", name.strip("-").upper())
-    if words[-2:-1] in (["FIRST"], ["PER"]):     # time to first token, experts per token
-        return False
-    return words[-1] in {"KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIALS"} or (
-        words in (["WATERMARK", "CONFIG"], ["AWS", "ACCESS", "KEY", "ID"]))
 
 
 def argv_for(environ: Mapping[str, str], snapshot: Snapshot) -> tuple[list[str], list[Notice], list[Problem]]:
@@ -179,4 +171,4 @@ def refused(items: Iterable[Item]) -> list[str]:
 
 
 __all__ = ["ALIASES", "NOT_READ", "REFUSED", "Given", "Item", "Notice", "Problem", "Snapshot", "argv_for", "boolean",
-           "is_secret", "read", "refused", "rewritten", "variable", "variables"]
+           "is_secret", "read", "refused", "rewritten", "surely_secret", "variable", "variables"]

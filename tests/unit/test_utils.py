@@ -1,7 +1,10 @@
 """The worker's log, its masking of secrets, and its one error shape."""
 
+import html
 import json
+import shlex
 import threading
+from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 
@@ -81,6 +84,53 @@ def test_lines_of_several_threads_stay_whole(capsys):
 def test_redact(secrets, text, shown):
     utils.hide(secrets)
     assert utils.redact(text) == shown
+
+
+ODD_KEYS = ["pa\\ss'word-1234", "gehe\nim-1234", "schl\u00fcssel-1234", "a'b\"c-123456", "a b/c?d%e&f=g+h",
+            "<key>&1234", "tab\there", "\U0001f511-secret", "C:\\new\\table", "per%cent", "plain-key-1234"]
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+@pytest.mark.parametrize("printed", [
+    str, repr, ascii, lambda key: json.dumps({"api_key": key}), lambda key: json.dumps([key], ensure_ascii=False),
+    lambda key: repr({"api_key": key, "other": "it's"}), lambda key: repr(f"Bearer {key} 'quoted' \"twice\""),
+    lambda key: repr(key.encode()), lambda key: json.dumps(repr({"k": key})), lambda key: repr(json.dumps({"k": key})),
+    lambda key: json.dumps(json.dumps({"k": key})), quote, lambda key: quote(key, safe=""), quote_plus,
+    lambda key: urlencode({"key": key}).lower() if key.islower() else urlencode({"key": key}),
+    html.escape, shlex.quote, lambda key: shlex.join(["--api-key", key]),
+], ids=lambda printed: getattr(printed, "__name__", "x"))
+def test_a_secret_is_found_however_it_is_printed(key, printed):
+    utils.hide([key])
+    shown = utils.redact(f"before {printed(key)} after")
+    for part in key.replace("\n", " ").replace("\\", " ").replace("'", " ").replace('"', " ").split():
+        if len(part) > 3:
+            assert part not in shown, shown
+    assert "***" in shown and shown.startswith("before ") and shown.endswith(" after")
+
+
+def test_each_line_of_a_secret_of_several_is_hidden_by_itself():
+    key = "-----BEGIN KEY-----\nabcdefghijklmnop+/=\nshort\nqrstuvwxyz012345\n-----END KEY-----\n"
+    utils.hide([key])
+    for line in ("-----BEGIN KEY-----", "abcdefghijklmnop+/=", "  qrstuvwxyz012345", "abcdefghijklmnop%2B%2F%3D"):
+        assert utils.redact(f"{line}!").strip() == "***!"
+    assert utils.redact("short!") == "short!"
+    assert utils.redact(f"key: {key!r}") == "key: '***'"
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("api_key='k9'", "api_key='***'"), ('{"api_key": "k9"}', '{"api_key": "***"}'), ("--api-key k9", "--api-key ***"),
+    ("API_KEY=k9 and", "API_KEY=*** and"), ("Authorization: Bearer k9", "Authorization: Bearer ***"),
+    ("password : k9,", "password : ***,"), ("DB_PASSWORD_2=k9", "DB_PASSWORD_2=***"),
+    (r'\"token\": \"k9\"', r'\"token\": \"***\"'),
+    ("k9 things", "k9 things"), ("key=k99", "key=k99"), ("the k9", "the k9"), ("monkey k9", "monkey ***"),
+])
+def test_a_short_secret_is_hidden_where_it_is_named(text, shown):
+    utils.hide(["k9"])
+    assert utils.redact(text) == shown
+
+
+def test_a_plain_secret_costs_one_look():
+    assert utils.spellings("hf_abcdefgh12345678") == {"hf_abcdefgh12345678"}
 
 
 def test_secrets_add_up():

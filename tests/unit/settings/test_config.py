@@ -233,6 +233,12 @@ SECRET = "sk-very-secret-1"
     {"HF_TOKEN": SECRET, "DOWNLOAD_DIR": f"/x/{SECRET}"},
     {"AWS_ACCESS_KEY_ID": SECRET, "SGLANG_LAUNCH_COMMAND": f"env A={SECRET} python"},
     {"WATERMARK_CONFIG": json.dumps({"key": SECRET})},
+    {"HF_TOKENS": SECRET}, {"DB_PASSWORD_2": SECRET}, {"API_KEY2": SECRET}, {"API_KEYS": SECRET}, {"myApiKey": SECRET},
+    {"HF_TOKEN_READ": SECRET}, {"GITHUB_PAT": SECRET}, {"SSH_PASSPHRASE": SECRET}, {"SECRET_OF_MINE": SECRET},
+    {"HTTPS_PROXY": f"http://user:{SECRET}@proxy:3128"}, {"DATABASE_URL": f"postgres://me:{SECRET}@db/x"},
+    {"MODEL_LOADER_EXTRA_CONFIG": json.dumps({"s3": {"secret_access_key": SECRET}})},
+    {"OTHER_SERVICE": json.dumps([{"api_key": SECRET}])}, {"SGLANG_EXTRA_ARGS": f"--custom-tokens {SECRET}"},
+    {"SGLANG_LAUNCH_COMMAND": f"env MY_TOKEN={SECRET} python -m server --store-password {SECRET} --x-key={SECRET}"},
 ])
 def test_secrets_are_never_shown(environ):
     settings = load(environ)
@@ -254,6 +260,24 @@ def test_a_secret_is_found_before_its_text_is_quoted_or_cut():
 def test_a_short_key_is_not_shown_either():
     shown = config.describe(load(API_KEY="k9"))
     assert "--api-key ***" in shown and "k9" not in shown
+
+
+@pytest.mark.parametrize("environ", [{"DB_PASSWORD": "root"}, {"MY_KEY": "k9"}, {"HF_TOKEN": '"hf_1"'}])
+def test_short_values_are_secrets_too(environ):
+    (text,) = environ.values()
+    assert text.strip('"') in load(environ).secrets
+    assert problems({**environ, "DTYPE": f"key={text}"})[0].replace("'", "").replace('"', "").startswith(
+        "DTYPE=key=***: must be")
+
+
+@pytest.mark.parametrize("environ", [
+    {"MAX_TOTAL_TOKENS": "16384"}, {"MAX_TOTAL_TOKENS": "16k"}, {"STOP_TOKENS": "</s>"}, {"TOKENIZER_PATH": "org/name"},
+    {"HF_TOKEN_PATH": "/root/.cache/huggingface/token"}, {"PASSWORD_FILE": "/run/secrets/db"}, {"PWD": "/app/here"},
+    {"JSON_MODEL_OVERRIDE_ARGS": '{"eos_token": "</s>", "time_to_first_token": "long"}'}, {"MY_TOKEN": "none"},
+    {"HTTP_PROXY": "http://proxy:3128"}, {"KEYBOARD": "querty-board"},
+])
+def test_what_is_no_secret(environ):
+    assert load(environ).secrets == ()
 
 
 def test_a_switch_with_a_secret_name_is_no_secret():
