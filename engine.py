@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from server.diagnosis import SCANNED, diagnose  # noqa: TID251 - the one package that stands below this module
+from server.diagnosis import SCANNED, diagnose, last_resort  # noqa: TID251 - the one package that stands below this module
 from server.processes import port_is_free  # noqa: TID251
 from server.restarts import Patience  # noqa: TID251
 from server.states import FINAL, State  # noqa: TID251
@@ -198,7 +198,7 @@ class Engine:
         """`headline`, how the server ended, its last lines, and what to do when the cause is known."""
         ending = f" ({tree.ending})" if tree.ending else ""
         lines = tree.tail()
-        advice = diagnose(lines)
+        advice = diagnose(lines) or last_resort(lines)
         shown = "\n".join(f"    {line[:SCANNED]}" for line in lines[-30:]) or "    (no output)"
         return f"{headline}{ending}. Its last lines:\n{shown}" + (f"\nWhat to do: {advice}" if advice else "")
 

@@ -6,61 +6,75 @@ Pure: lines in, words out. Robust to lines it does not know, which is most of th
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
+from typing import Any
+
+from server.causes import CAUSES, STAGES
 
 SCANNED = 2000  # characters of a line that are looked at: causes stand at its beginning, and requests are long
-
-# Seen on real servers (each pattern is a fragment of a real last line), with what to do about it.
-CAUSES = (
-    (r"RevisionNotFoundError|Revision Not Found for url|is not a valid git identifier|Invalid rev id",
-     "No such revision of the model: check MODEL_REVISION."),
-    (r"Repo id must be|RepositoryNotFoundError|Repository Not Found for url|is not a local folder and is not a valid "
-     r"model identifier|does not appear to have a file named config\.json|Unrecognized model in",
-     "No such model: check MODEL_NAME (a hub repository as owner/name, or a folder that holds config.json), "
-     "and HF_TOKEN if the repository is private."),
-    (r"GatedRepoError|Cannot access gated repo|access a gated repo|is a gated repository|awaiting a review|"
-     r"401 Client Error|403 Client Error",
-     "The model is gated or private: accept its licence on the hub and set HF_TOKEN to a token that may read it."),
-    (r"LocalEntryNotFoundError|outgoing traffic has been disabled|OfflineModeIsEnabled|We couldn't connect to|"
-     r"Name or service not known|Failed to resolve '",
-     "The model is not on this machine and the hub could not be reached: check the network, or HF_HUB_OFFLINE."),
-    (r"Cannot find any model weights|SafetensorError|InvalidHeaderDeserialization|HeaderTooLarge",
-     "The weights are missing or damaged: download the model again, or check LOAD_FORMAT."),
-    (r"CUDA out of memory|OutOfMemoryError|cudaErrorMemoryAllocation|"
-     r"CUBLAS_STATUS_ALLOC_FAILED",
-     "The GPU's memory is too small for this configuration: lower MEM_FRACTION_STATIC or CONTEXT_LENGTH, use a "
-     "quantised model, a larger GPU, or more GPUs (TENSOR_PARALLEL_SIZE)."),
-    (r"Not enough memory\. Please try to increase --mem-fraction-static",
-     "The weights leave no room for the KV cache: raise MEM_FRACTION_STATIC, or use a quantised model, a larger GPU, "
-     "or more GPUs (TENSOR_PARALLEL_SIZE)."),
-    (r"driver version is insufficient|unsupported display driver|"
-     r"CUDA driver version|NVIDIA driver on your system is too old|"
-     r"cuda>=|forward compatibility was attempted",
-     "The host's NVIDIA driver is older than this image's CUDA: choose hosts with a newer CUDA version in the "
-     "endpoint's filter, or use the CUDA 12.9 image."),
-    (r"no kernel image is available for execution",
-     "This GPU model is not supported by this image's build of SGLang: choose a newer GPU."),
-    (r"does not recognize this architecture|Model architectures .* are not supported",
-     "The model is of a kind that this SGLang does not know: use an image with a newer SGLang."),
-    (r"No CUDA GPUs are available|no NVIDIA driver|Found no NVIDIA|CUDA unknown error|No accelerator",
-     "The server sees no GPU: check the endpoint's GPU selection, or set DEVICE=cpu for a CPU machine."),
-    (r"address already in use|Errno 98", "The server's port is taken: set SGLANG_PORT to a free one."),
-    (r"(setting|argument|option) `trust_remote_code=True`",
-     "The model brings its own code: set TRUST_REMOTE_CODE=true if you trust it."),
-    (r"is greater than the derived context_length",
-     "CONTEXT_LENGTH is above what the model was made for: lower it or leave it out."),
-    (r"the following arguments are required|unrecognized arguments|invalid choice|argument --|error: ambiguous",
-     "SGLang refused a flag: check SGLANG_EXTRA_ARGS and SGLANG_CONFIG_FILE."),
-    (r"is not divisible by|assert .* % .*tp_size|must be divisible by .*(tp_size|tp-size|TP size)|"
-     r"total number of ranks .* should be smaller",
-     "The model cannot be split over this number of GPUs: set TENSOR_PARALLEL_SIZE."),
-)
+_FRAMES = 120   # lines of a traceback that are looked at
+_TRACEBACK = "Traceback (most recent call last)"
+_ERROR = re.compile(r"(\w+\.)*(Assertion|Value|Runtime|NotImplemented|Type)Error: ")
+_UP = "fired up and ready to roll"
 
 
 def diagnose(lines: Sequence[str]) -> str | None:
     """One sentence that says what to do about the newest known cause in the server's output, or None."""
-    for line in reversed(lines):
-        for pattern, advice in CAUSES:
-            if re.search(pattern, line[:SCANNED], re.IGNORECASE):
-                return advice
+    for number in range(len(lines) - 1, -1, -1):
+        line = lines[number][:SCANNED]
+        traceback: list[str] | None = None
+        for cause in CAUSES:
+            match = re.search(cause.pattern, line, re.IGNORECASE)
+            if match is None:
+                continue
+            if cause.within:
+                traceback = _traceback(lines, number) if traceback is None else traceback
+                if not any(re.search(cause.within, frame) for frame in traceback):
+                    continue
+            return _Filled().format(cause.advice, *(group for group in match.groups() if group))
+        if _ERROR.match(line) and (named := _settings_in(line, lines, number)):
+            return f"The server refused a setting: check {' and '.join(named)}."
     return None
+
+
+def last_resort(lines: Sequence[str]) -> str | None:
+    """One sentence that says how far a start had come whose cause is not known; None for a server that was up."""
+    if any(_UP in line[:SCANNED] for line in lines):
+        return None
+    for pattern, stage in STAGES:
+        for line in reversed(lines):
+            if re.search(pattern, line[:SCANNED]):
+                return f"The cause is not known here. It ended {stage}; the last that it said of this was: " \
+                       f"{line[:SCANNED].strip()[:200]}"
+    return None
+
+
+class _Filled(string.Formatter):
+    """{0!v}: a flag as its variable."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return _variable(str(value)) if conversion == "v" else value
+
+
+def _variable(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_").upper()
+
+
+def _traceback(lines: Sequence[str], number: int) -> list[str]:
+    """The lines of the traceback that ends with `lines[number]`; none where that is no error's line."""
+    frames: list[str] = []
+    for line in reversed(lines[max(0, number - _FRAMES):number]):
+        frames.append(line[:SCANNED])
+        if _TRACEBACK in line[:SCANNED]:
+            break
+    return frames
+
+
+def _settings_in(line: str, lines: Sequence[str], number: int) -> list[str]:
+    """The variables of the flags that an error's line names: spelled as flags, or, in SGLang's checks of its own
+    arguments, as the words of its code."""
+    names = re.findall(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*", line)
+    if not names and any("arg_groups/" in frame or "server_args.py" in frame for frame in _traceback(lines, number)):
+        names = re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", line)
+    return list(dict.fromkeys(map(_variable, names)))[:3]
