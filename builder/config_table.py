@@ -16,6 +16,7 @@ from pathlib import Path
 from settings import listeners
 from settings.config import DEFAULT_MODEL, DEFAULTS
 from settings.flags import NOT_READ, REFUSED, variable
+from settings.foreign import FOREIGN, Same
 from settings.worker_settings import WORKER_SETTINGS, Setting, bounds
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,8 @@ COMMON = (
 _SAYS = {
     "MODEL_PATH": ("The model, a Hugging Face repository or a folder; also `MODEL_NAME`.", "text", DEFAULT_MODEL),
     "SERVED_MODEL_NAME": ("The model's name in the API; the name you gave, if unset.", "text", ""),
-    "CHAT_TEMPLATE": ("A built-in chat template or the path of one; also wraps native `text` prompts.", "text", ""),
+    "CHAT_TEMPLATE": ("A chat template: its built-in name, a file, or the Jinja text itself; also wraps native `text` "
+                      "prompts.", "text", ""),
     "TENSOR_PARALLEL_SIZE": ("GPUs that one copy of the model is split over.", "whole number",
                              "visible GPUs / data / pipeline parallel size"),
     "API_KEY": ("A key for the inner server; the worker uses it.", "text", ""),
@@ -124,11 +126,35 @@ def flags_table(snapshot: dict) -> list[str]:
     return lines
 
 
+def listeners_table() -> list[str]:
+    """What opens the engine beyond loopback, or connects it to other machines."""
+    lines = ["| Variable | The engine | Without `ALLOWED_LISTENERS` only |", "|---|---|---|"]
+    rows = {variable(flag): row for flag, row in listeners.LISTENERS.items()} | listeners.VARIABLES
+    for name, (why, harmless) in sorted(rows.items()):
+        lines.append(_row(_code(name), why, ", ".join(map(_code, harmless))))
+    return lines
+
+
+def foreign_table() -> list[str]:
+    """The variables of other workers and servers."""
+    same: dict[str, list[str]] = {}
+    for name, means in FOREIGN.items():
+        same.setdefault(f"read as `{means.name}`" if isinstance(means, Same) else means.advice, []).append(name)
+    return ["| Variable | Here |", "|---|---|",
+            *(_row(", ".join(map(_code, names)), here) for here, names in same.items())]
+
+
 def generated(snapshot: dict) -> dict[Path, str]:
     """{file: the text between its markers}"""
     readme = ["The worker's own settings:", "", *settings_table(), "",
               "The most used flags of the server:", "", *common_table(snapshot)]
-    docs = ["## Worker settings", "", *settings_table(), "", f"## Every flag of SGLang {snapshot['sglang']}", "",
+    docs = ["## Worker settings", "", *settings_table(), "", "## What opens the engine", "",
+            "Refused, as a variable, in `SGLANG_EXTRA_ARGS` and in `SGLANG_CONFIG_FILE`, unless it stands in",
+            "`ALLOWED_LISTENERS` or names addresses of this machine alone (127.0.0.1, ::1, localhost, `ipc://`):", "",
+            *listeners_table(), "",
+            "## Variables of other workers", "",
+            "What means the same is used where the worker's own variable is unset; each gives one line in the log.", "",
+            *foreign_table(), "", f"## Every flag of SGLang {snapshot['sglang']}", "",
             *flags_table(snapshot)]
     return {ROOT / "README.md": "\n".join(readme), ROOT / "docs" / "configuration.md": "\n".join(docs)}
 

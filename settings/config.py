@@ -112,7 +112,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         stream_posts=worker["STREAM_POSTS_PER_SECOND"],
         incremental=given.on("--incremental-streaming-output"),
         start=StartSettings.of(worker),
-        allowed_routes=worker["ALLOWED_ROUTES"], log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
+        allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
+        log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
         notices=tuple(notices))
 
 

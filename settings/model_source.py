@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from settings import flags, hub_cache, templates, whole
+from settings import config_file, flags, hub_cache, templates, whole
 from settings.flags.values import Notice, Problem, Snapshot, boolean
 from settings.incoming import heard
 from settings.masking import line
@@ -54,7 +54,8 @@ def locate(settings: Settings, snapshot: Snapshot, environ: Mapping[str, str]) -
     environ, _ = heard(environ, snapshot)
     given = flags.Given(list(settings.server_args), snapshot)
     replaced, notices, problems = templates.prepared(given, snapshot)
-    if "--config" in given:
+    if file := given.value("--config"):
+        problems += config_file.problems(file, snapshot, settings.allowed_listeners)
         _check(problems, settings)
         notices.append(("info", "the model is left to the server: SGLANG_CONFIG_FILE may name it, and its revision"))
         argv = flags.rewritten(settings.server_args, replaced, snapshot)

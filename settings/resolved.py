@@ -50,6 +50,7 @@ class Settings:
     chunk_bytes: int
     limits: Limits
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
+    allowed_listeners: tuple[str, ...]   # variables that may open the engine to other machines
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit
     incremental: bool                    # native streams carry what is new, not all there is
     start: StartSettings

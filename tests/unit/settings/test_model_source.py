@@ -567,9 +567,10 @@ def test_modelscope_has_caches_of_its_own(environ, runpod, tmp_path):
     assert value(settings, "--model-path") == own and not settings.offline
 
 
-def test_configuration_file_is_left_alone(environ, runpod):
+def test_configuration_file_is_left_alone(environ, runpod, tmp_path):
     repository(runpod, "org/Name", MODEL)
-    settings = locate(environ, SGLANG_CONFIG_FILE="server.yaml")
+    (tmp_path / "server.yaml").touch()
+    settings = locate(environ, SGLANG_CONFIG_FILE=str(tmp_path / "server.yaml"))
     assert value(settings, "--model-path") == "org/Name" and not settings.offline
     assert "SGLANG_CONFIG_FILE" in lines(settings, "info")
 

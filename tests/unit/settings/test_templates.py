@@ -103,7 +103,9 @@ def test_what_no_server_could_load_is_refused(environ, tmp_path):
         line = problem(environ, CHAT_TEMPLATE=text)
         assert line.startswith("CHAT_TEMPLATE=") and f": {says}" in line, line
     assert problem(environ, COMPLETION_TEMPLATE="/no/such.json").startswith("COMPLETION_TEMPLATE=/no/such.json: is no")
-    assert problem(environ, CHAT_TEMPLATE="/no/x.jinja", SGLANG_CONFIG_FILE="x.yaml").startswith("CHAT_TEMPLATE=")
+    (tmp_path / "x.yaml").touch()
+    file = str(tmp_path / "x.yaml")
+    assert problem(environ, CHAT_TEMPLATE="/no/x.jinja", SGLANG_CONFIG_FILE=file).startswith("CHAT_TEMPLATE=")
 
 
 def test_a_word_that_is_no_template_is_refused_with_the_list(environ):
