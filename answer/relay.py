@@ -17,6 +17,7 @@ from typing import Any
 
 from answer import streaming
 from answer.failures import failure
+from answer.newest import Newest
 from answer.running import Running
 from answer.wire import Reply
 
@@ -94,7 +95,7 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
     TimeoutError after `idle`, JobError for an event that reports a failure.
     """
     buffer = streaming.EventBuffer()
-    newest = streaming.Newest() if job.request.cumulative else None
+    newest = Newest() if job.request.path == "/generate" else None
     unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
     begun = 0.0  # when the last delivery was begun, 0 before the first
     try:
@@ -122,10 +123,10 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
         pace.streams -= begun > 0
 
 
-def _chunks(block: bytes, newest: streaming.Newest | None, last: bool,
+def _chunks(block: bytes, newest: Newest | None, last: bool,
             limit: int) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """(text, None) for what can be sent now of a block of whole events; ("", object) in place of a failure."""
-    if newest is None and len(block) <= limit and not streaming.may_hold_failure(block):
+    if (newest is None or newest.repeats is False) and len(block) <= limit and not streaming.may_hold_failure(block):
         if block:
             yield block.decode("utf-8", "replace"), None
         return

@@ -12,8 +12,8 @@ class Request:
     """One HTTP request for the engine. `path` is ready to use; `body` is None for a read. `rids` are the ids under
     which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
     is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
-    client of an OpenAI route, behind RunPod's gateway. `cumulative`: each event of the stream repeats the answer so
-    far. `reshape` makes the job's answer of the engine's whole one. `notes` are lines for the debug log."""
+    client of an OpenAI route, behind RunPod's gateway. `reshape` makes the job's answer of the engine's whole one.
+    `notes` are lines for the debug log."""
 
     method: str
     path: str
@@ -22,7 +22,6 @@ class Request:
     template_texts: tuple[str, ...] = ()
     one_text: bool = True
     openai: bool = False
-    cumulative: bool = False
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
 

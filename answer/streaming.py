@@ -1,6 +1,6 @@
 """Server-sent events: whole events only.
 
-Pure: bytes in, text out. Reading and pacing belong to upstream.py. The framing follows the HTML standard's
+Pure: bytes in, text out. Reading and pacing belong to relay.py. The framing follows the HTML standard's
 event-stream format: an event ends with an empty line, lines end with LF or CRLF.
 """
 
@@ -13,9 +13,6 @@ from typing import Any
 
 # The first empty line after an event, whichever way its lines end.
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
-# The end of an event with an answer so far, and the index of that answer in a batch, which SGLang puts last
-# (managers/tokenizer_manager.py, _handle_batch_request). Inside a text its quotes would be escaped.
-_CUMULATIVE = re.compile(rb'(?:"index":\s?(\d+))?\}\s*\Z')
 
 
 class EventBuffer:
@@ -65,41 +62,6 @@ def split(block: bytes) -> list[bytes]:
     """The events of a block that ends with the end of one."""
     ends = [0, *(match.end() for match in _EVENT_END.finditer(block))]
     return [block[start:end] for start, end in itertools.pairwise(ends)]
-
-
-class Newest:
-    """What has to be sent of a stream whose every event repeats the answer so far, as native /generate streams do.
-
-    An event that a newer one of the same index has replaced says nothing any more. And because each is as long as the
-    answer, sending one for every few tokens would cost its square: at most `SHARE` times the answer's own bytes are
-    sent, so the later events come further apart, each when the answer has grown by its `SHARE`th part.
-    """
-
-    SHARE = 64
-
-    def __init__(self) -> None:
-        self._held: dict[bytes, bytes] = {}
-        self._sizes: dict[bytes, int] = {}  # of the newest event of each index
-        self._sent = 0
-
-    def add(self, events: list[bytes]) -> None:
-        """Take in whole events, in order."""
-        for event in events:
-            found = _CUMULATIVE.search(event, max(0, len(event) - 64))
-            index = found[1] or b"" if found else event  # anything else is kept as it is
-            self._held.pop(index, None)
-            self._held[index] = event
-            if found:
-                self._sizes[index] = len(event)
-
-    def take(self, everything: bool = False) -> list[bytes]:
-        """The events to send now, in order; `everything` that is held back at the stream's end."""
-        size = sum(map(len, self._held.values()))
-        if not everything and self._sent + size > self.SHARE * sum(self._sizes.values()):
-            return []
-        events, self._held = list(self._held.values()), {}
-        self._sent += size
-        return events
 
 
 def chunks(events: list[bytes], limit: int) -> list[str]:

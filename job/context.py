@@ -13,9 +13,8 @@ class Context:
 
     served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
     whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
-    extra_routes: engine paths that the operator opened by name; incremental: the events of a native stream carry only
-    what is new (--incremental-streaming-output); adapters: the LoRA adapters that /v1/models lists, None when it was
-    not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a `developer`
+    extra_routes: engine paths that the operator opened by name; adapters: the LoRA adapters that /v1/models lists, None
+    when it was not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a `developer`
     message in the first place and in a later one; suffix: the server has a completion template, which reads `suffix`.
     """
 
@@ -24,7 +23,6 @@ class Context:
     apply_chat_template: bool = False
     lora: bool = False
     extra_routes: tuple[str, ...] = ()
-    incremental: bool = False
     adapters: tuple[str, ...] | None = None
     reasoning: bool = True
     developer: tuple[bool, bool] = (False, False)
@@ -38,5 +36,5 @@ def of(settings: Settings) -> Context:
         return any(word.split("=", 1)[0] in (*flags, "--config") for word in settings.server_args)
 
     return Context(settings.served_model_name, settings.model, settings.apply_chat_template, settings.lora_enabled,
-                   settings.allowed_routes, settings.incremental, reasoning=given("--reasoning-parser"),
+                   settings.allowed_routes, reasoning=given("--reasoning-parser"),
                    suffix=given("--completion-template"))

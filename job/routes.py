@@ -132,7 +132,7 @@ def _native_job(job_input: dict[str, Any], context: Context, job_id: str) -> Req
         if params or "sampling_params" in body:
             body["sampling_params"] = params
     return dataclasses.replace(_named("/generate", entry, body, job_id), template_texts=texts,
-                               one_text=isinstance(job_input.get("text"), str), cumulative=not context.incremental)
+                               one_text=isinstance(job_input.get("text"), str))
 
 
 def _native_params(beside: dict[str, Any], inside: dict[str, Any] | None = None) -> dict[str, Any]:

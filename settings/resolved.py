@@ -52,7 +52,6 @@ class Settings:
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
     allowed_listeners: tuple[str, ...]   # variables that may open the engine to other machines
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit
-    incremental: bool                    # native streams carry what is new, not all there is
     start: StartSettings
     log_level: str
     secrets: tuple[str, ...] = field(repr=False)
