@@ -13,12 +13,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from answer import streaming
-from answer.failures import failure
 from answer.newest import Newest
 from answer.running import Running
+from answer.told import Told, by_engine
 from answer.wire import Reply
 
 # Events that come before the first with words in it; a stream is paced from those on. Chat begins with the role.
@@ -109,9 +108,9 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
                 buffer.feed(data)
             else:
                 buffer.finish()
-            for chunk, failed in _chunks(buffer.take(), newest, not data, chunk_bytes):
-                if failed:
-                    raise failure(failed, reply.status)
+            for chunk in chunks(buffer.take(), newest, not data, chunk_bytes, job.request.path, reply.status):
+                if isinstance(chunk, Told):
+                    raise chunk
                 pace.streams += not begun  # one that still waits for its first token takes no share
                 begun = time.monotonic()
                 if unpaced >= 0:
@@ -123,22 +122,21 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
         pace.streams -= begun > 0
 
 
-def _chunks(block: bytes, newest: Newest | None, last: bool,
-            limit: int) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """(text, None) for what can be sent now of a block of whole events; ("", object) in place of a failure."""
+def chunks(block: bytes, newest: Newest | None, last: bool, limit: int, path: str,
+           status: int) -> Iterator[str | Told]:
+    """What can be sent now of a block of whole events, as texts of at most `limit` bytes; a failure ends them."""
     if (newest is None or newest.repeats is False) and len(block) <= limit and not streaming.may_hold_failure(block):
         if block:
-            yield block.decode("utf-8", "replace"), None
+            yield block.decode("utf-8", "replace")
         return
     events, failed = streaming.split(block), None
     for position, event in enumerate(events):
-        if failed := streaming.event_failure(event):
-            events = events[:position]
+        if found := streaming.event_failure(event):
+            failed, events = by_engine(event, found, path, status), events[:position]
             break
     if newest is not None:
         newest.add(events)
         events = newest.take(last or failed is not None)
-    for text in streaming.chunks(events, limit):
-        yield text, None
+    yield from streaming.chunks(events, limit)
     if failed:
-        yield "", failed
+        yield failed

@@ -11,11 +11,11 @@ from utils import JobError
 
 class Running:
     """`carrying` is the task that talks to the engine. It hands over one piece at a time, and waits with the next
-    until the other side is back from delivering it. seen: something was handed over; aborts: what tells the engine to
+    until the other side is back from delivering it. last: what was handed over last; aborts: what tells the engine to
     stop the last attempt."""
 
     def __init__(self, request: Request) -> None:
-        self.request, self.seen = request, False
+        self.request, self.last = request, ""
         self.carrying: asyncio.Task[Any] | None = None
         self.aborts: list[asyncio.Task[None]] = []
         self.error: JobError | None = None  # what `fail` was called with
@@ -40,8 +40,8 @@ class Running:
 
     async def give(self, piece: str) -> None:
         """Hand a piece over. Returns when it was delivered, and more is wanted."""
-        self.seen = True
-        self._piece, self._wanted = piece, asyncio.get_running_loop().create_future()
+        self.last = self._piece = piece
+        self._wanted = asyncio.get_running_loop().create_future()
         self._tell()
         await self._wanted
 

@@ -16,11 +16,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from answer import streaming
-from answer.failures import error_event, failure
+from answer.failures import failure
 from answer.outcome import End, Outcome, Step, follows, of_error
 from answer.relay import Pace, relay
 from answer.request import Request
 from answer.running import Running
+from answer.told import error_event
 from answer.wire import Broke, Http, Network, Reply, Unreached
 from utils import JobError
 
@@ -125,7 +126,7 @@ class Upstream:
             end = End(Outcome.CLOSING, job.error or _CLOSING) if carrying.cancelled() else carrying.result()
             if end.error:
                 if streamed:
-                    yield error_event(end.error, request.path)
+                    yield error_event(end.error, request.path, request.body, job.last)
                 raise end.error
             if end.answer is not None:
                 yield end.answer
@@ -138,7 +139,7 @@ class Upstream:
         give_up, pause = time.monotonic() + self.patience.retry, _RETRY_FIRST
         while True:
             end = await self._attempt(job)
-            step = follows(end.outcome, job.seen, time.monotonic() + pause <= give_up)
+            step = follows(end.outcome, bool(job.last), time.monotonic() + pause <= give_up)
             if step is Step.END:
                 return end
             await asyncio.gather(*job.aborts)  # the same id is to be used again

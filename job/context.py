@@ -14,8 +14,9 @@ class Context:
     served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
     whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
     extra_routes: engine paths that the operator opened by name; adapters: the LoRA adapters that /v1/models lists, None
-    when it was not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a `developer`
-    message in the first place and in a later one; suffix: the server has a completion template, which reads `suffix`.
+    when it was not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a
+    `developer` message in the first place and in a later one; suffix: the server has a completion template, which
+    reads `suffix`.
     """
 
     served_model_name: str

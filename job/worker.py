@@ -15,11 +15,11 @@ from typing import Any
 
 import utils
 from answer.encoding import is_large
-from answer.failures import error_event
 from answer.request import Request
+from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine
-from job import context, hazards, limits, routes, served
+from job import context, hazards, limits, refusal, routes, served
 from job.amend import without_unknown_stops
 from job.model import ModelFacts, learned
 from job.quarantine import Quarantine
@@ -79,17 +79,23 @@ class Worker:
         """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
         job_id = str(job.get("id") or "local")
         self.active += 1
+        begun = False
         try:
             async with contextlib.aclosing(self._answer(job, job_id)) as answer:
                 async for chunk in answer:
+                    begun = True
                     yield chunk
         except JobError as error:
             utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", job_id)
+            if not begun and (event := refusal.event(job.get("input"), error, job_id)):
+                yield event
             yield {"error": error.to_json(job_id)}
         except Exception as error:  # a fault of this worker: the trace is for its log, not for the client
             utils.log("internal error\n" + traceback.format_exc(), "error", job_id)
             failed = JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
                               code=500)
+            if not begun and (event := refusal.event(job.get("input"), failed, job_id)):
+                yield event
             yield {"error": failed.to_json(job_id)}
         finally:
             self.active -= 1
@@ -117,7 +123,7 @@ class Worker:
         request = await self._checked(job.get("input"), job_id)
         for note in request.notes:
             utils.log(note, "debug", job_id)
-        budget = limits.ResultBudget(self.limits)
+        budget, last = limits.ResultBudget(self.limits), ""
         try:
             async with contextlib.aclosing(self.upstream.run(request)) as answer:
                 async for chunk in answer:
@@ -127,8 +133,9 @@ class Worker:
                         budget.spend(chunk)
                     except JobError as error:
                         if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
-                            yield error_event(error, request.path)
+                            yield error_event(error, request.path, request.body, last)
                         raise
+                    last = chunk if isinstance(chunk, str) else ""
                     yield chunk
         except ConnectionBroke as error:
             if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import utils
-from answer.failures import error_event, failure
-from answer.streaming import EventBuffer, event_data, event_failure, split
-from utils import JobError
+from answer.failures import failure
+from answer.outcome import DECISIONS
+
+BLOCKS = "list[tagged-union[TextBlock,ImageBlock,ToolUseBlock,ToolResultBlock,RedactedThinkingBlock]]"
+NO_TEXT = "messages.0.content.str: Input should be a valid string"
 
 
 def fields(error):
@@ -60,7 +61,7 @@ def fields(error):
      ("Too long.", "invalid_request_error", None, 400)),
     ({"error": {"message": "Full.", "type": None, "code": 503}}, 200, ("Full.", "overloaded_error", None, 503)),
     ({"type": "error", "error": {"type": "overloaded_error", "message": "Full."}}, 200,
-     ("Full.", "overloaded_error", None, 500)),
+     ("Full.", "overloaded_error", None, 503)),
     ({"id": "resp_1", "status": "failed", "error": {"code": "server_error", "message": "Broken."}}, 200,
      ("Broken.", "server_error", None, 500)),
     *(({"error": {"message": "x", "code": code}}, 200, ("x", "server_error", None, 500))
@@ -238,24 +239,87 @@ def test_any_json_becomes_an_error(value, status):
     assert 400 <= told["code"] < 600
 
 
-# --- the event that tells a client of it --------------------------------------------------------------------------
+# --- a status where only a type or words are left -----------------------------------------------------------------
 
-@pytest.mark.parametrize("path, name", [
-    ("/v1/chat/completions", None), ("/v1/completions", None), ("/generate", None), ("/v1/messages", "error")])
-def testerror_event(path, name):
-    error = JobError('Two\nlines, "quotes", é模🙂', type="overloaded_error", param="model", code=503)
-    text = error_event(error, path)
-    buffer = EventBuffer()
-    buffer.feed(text.encode())
-    (event,) = split(buffer.take())
-    assert buffer.pending == 0
-    assert event.startswith(b"event: error\n") is (name == "error")
-    value = json.loads(event_data(event))
-    assert value["error"] == {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    assert value.get("type") == name
-    assert fields(failure(event_failure(event), 200)) == fields(error)
+@pytest.mark.parametrize("kind, status", [
+    ("invalid_request_error", 400), ("authentication_error", 401), ("permission_error", 403), ("not_found_error", 404),
+    ("request_too_large", 413), ("rate_limit_error", 429), ("api_error", 500), ("overloaded_error", 503),
+    ("timeout_error", 504)])
+def test_a_type_of_anthropic_is_a_status(kind, status):
+    assert fields(failure({"type": "error", "error": {"type": kind, "message": "x"}}, 200)) == ("x", kind, None, status)
 
 
-def test_error_event_shows_no_secret(monkeypatch):
-    monkeypatch.setitem(utils._state, "secrets", ("hf_secret",))
-    assert "hf_secret" not in error_event(JobError("Wrong token hf_secret."), "/v1/chat/completions")
+@pytest.mark.parametrize("message, status", [
+    ("The input (9 tokens) is longer than the model's context length (8 tokens).", 400),
+    ("Requested token count exceeds the model's maximum context length of 8 tokens.", 400),
+    ("Multimodal prompt is too long after expanding multimodal tokens.", 400),
+    ("Request prompt exceeds the KV memory budget: input_len=9.", 400),
+    ("temperature must be a non-negative finite number, got -1.0.", 400),
+    ("logit_bias must has keys in [0, 9], got 10.", 400),
+    ("Failed to compile json grammar: {", 400), ("Invalid grammar request: x", 400),
+    ("Please set `--enable-custom-logit-processor` to enable this feature.", 400),
+    ("The model 'x' does not exist", 404), ("Response with id 'resp_1' not found.", 404),
+    ("The request queue is full.", 503), ("Request running timeout reached.", 503),
+    ("The request is aborted by a higher priority request.", 503), ("Too many requests.", 429),
+    ("list index out of", 500), ("'NoneType' object has no attribute 'x'", 500), ("Generation aborted", 500),
+])
+def test_words_are_a_status_where_the_engine_says_server_error_of_all(message, status):
+    failed = {"id": "resp_1", "status": "failed", "error": {"code": "server_error", "message": message}}
+    assert failure(failed, 200).code == status
+
+
+@pytest.mark.parametrize("text", [text for text, _ in DECISIONS if not text.startswith("Abort in")])
+def test_what_the_engine_decides_is_503_on_every_route(text):
+    assert failure({"id": "resp_1", "error": {"code": "server_error", "message": text}}, 200).code == 503
+
+
+def test_a_status_in_front_of_the_message_is_the_status():
+    told = failure({"error": {"message": "503: The request queue is full.", "type": "invalid_request_error",
+                              "param": None, "code": 400}}, 400)
+    assert fields(told) == ("The request queue is full.", "overloaded_error", None, 503)
+    assert failure({"error": {"message": "400 tokens are too many: 5"}}, 400).message == "400 tokens are too many: 5"
+
+
+# --- in this worker's words ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("said, told", [
+    ("Please add `--is-embedding` when launching the server.",
+     "Please add `IS_EMBEDDING=true` when launching the server."),
+    ("Stateful Responses require --enable-response-store on a standalone server;",
+     "Stateful Responses require ENABLE_RESPONSE_STORE=true on a standalone server;"),
+    ("Please set `--return-hidden-states-mode last`, or", "Please set `RETURN_HIDDEN_STATES_MODE=last`, or"),
+    ("exceeds --sampling-mask-max-tokens=5, commonly", "exceeds SAMPLING_MASK_MAX_TOKENS=5, commonly"),
+    ("not supported when --language-model-only is set", "not supported when LANGUAGE_MODEL_ONLY is set"),
+    ("a -- b --- c x--y -v", "a -- b --- c x--y -v"),
+])
+def test_flags_are_named_as_variables(said, told):
+    assert failure({"error": {"message": said}}, 400).message == told
+
+
+@pytest.mark.parametrize("said, told", [
+    ("model: Field required; max_tokens: Field required", "model: Field required; max_tokens: Field required"),
+    (f"{NO_TEXT}; messages.0.content.{BLOCKS}: Input should be a valid list",
+     "messages.0.content: Input should be a valid string or a valid list"),
+    (f"{NO_TEXT}; messages.0.content.{BLOCKS}.0.text.text: Field required",
+     "messages.0.content.0.text: Field required"),
+    (f"{NO_TEXT}; messages.0.content.{BLOCKS}.0: Input tag 'x' found using "
+     "'type' does not match any of the expected tags: 'text', 'image'",
+     "messages.0.content.0: Input tag 'x' found using 'type' does not match any of the expected tags: 'text', 'image'"),
+    ("tools.0.custom.name: Field required; tools.0.custom.input_schema: Field required",
+     "tools.0.name: Field required; tools.0.input_schema: Field required"),
+    ("system.str: Input should be a valid string; system.list[tagged-union[TextBlock,Image…",
+     "system: Input should be a valid string"),
+    ("system.list[tagged-union[TextBlock,Image…", "The body does not fit this route."),
+])
+def test_findings_of_messages_name_fields_only(said, told):
+    error = failure({"type": "error", "error": {"type": "invalid_request_error", "message": said}}, 400)
+    assert fields(error) == (told, "invalid_request_error", None, 400)
+
+
+def test_what_an_answer_held_is_not_told():
+    said = "Grammar accept_token failed: Tokens not accepted: 5\nAccepted tokens: [1, 2]\nKey string: {\"a\": 1}"
+    assert failure({"error": {"message": said}}, 500).message == "Grammar accept_token failed: Tokens not accepted: 5"
+
+
+def test_a_message_has_a_length():
+    assert len(failure({"error": {"message": "The model '" + "x" * 10**6}}, 404).message) < 5000
