@@ -30,8 +30,6 @@ Piece = str | dict[str, Any] | list[Any]
 KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 _RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_CLOSING = JobError("The worker was stopped before this job was done; send it again.", type="overloaded_error",
-                    code=503)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +121,7 @@ class Upstream:
                     break
                 streamed = True
                 yield KEEPALIVE if piece is None else piece
-            end = End(Outcome.CLOSING, job.error or _CLOSING) if carrying.cancelled() else carrying.result()
+            end = _closed(job) if carrying.cancelled() else carrying.result()
             if end.error:
                 if streamed:
                     yield error_event(end.error, request.path, request.body, job.last)
@@ -221,6 +219,11 @@ class Upstream:
             async with asyncio.timeout(5):
                 reply = await self._network.send("POST", "/abort_request", {"rid": rid}, admin=True)
                 await reply.whole()
+
+
+def _closed(job: Running) -> End:
+    return End(Outcome.CLOSING, job.error or JobError(
+        "The worker was stopped before this job was done; send it again.", type="overloaded_error", code=503))
 
 
 async def _json(reply: Reply) -> dict[str, Any] | list[Any]:

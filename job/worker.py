@@ -135,7 +135,8 @@ class Worker:
                         if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
                             yield error_event(error, request.path, request.body, last)
                         raise
-                    last = chunk if isinstance(chunk, str) else ""
+                    if isinstance(chunk, str) and not chunk.startswith(":"):
+                        last = chunk
                     yield chunk
         except ConnectionBroke as error:
             if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless
