@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from server import guard
+from server.discretion import Discretion
 from server.processes import lines, signal_name, survivors
 
 TAIL_LINES = 200
@@ -92,7 +93,11 @@ class Tree:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in lines(self._process.stdout):
+        discretion = Discretion()
+        for said in lines(self._process.stdout):
+            line = discretion.shown(said)
+            if line is None:
+                continue
             self._lines.append(line)
             with contextlib.suppress(Exception):  # what cannot be shown must not fill the pipe and stop the server
                 self._on_line(line, time.monotonic() - self.started_at)
