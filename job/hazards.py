@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from job import limits as sizes
@@ -35,6 +35,7 @@ _GRAMMARS = ("regex", "ebnf", "json_schema", "structural_tag", "response_format"
 _LARGEST_BIAS = 1e4  # OpenAI's range is ±100; from 1e35 on the sampler divides infinities (rows 13, 14)
 _INT32 = 2**31 - 1
 _STOP_BYTES = 4096
+_SLICE = 4096  # entries that are looked at in one go
 
 
 def check(path: str, body: dict[str, Any] | None, facts: ModelFacts, limits: Limits) -> None:
@@ -97,23 +98,40 @@ def largest_id(facts: ModelFacts) -> int:
 
 
 def _check_ids(params: dict[str, Any], facts: ModelFacts) -> None:  # rows 2 to 4, 13 to 15
-    for name in _ID_FIELDS:
-        if params.get(name) is not None:
-            _within(name, _scalars(params[name]), facts)
-    for name in _PROMPT_FIELDS:
-        if isinstance(params.get(name), list):
-            _within(name, (i for i in _scalars(params[name]) if isinstance(i, (int, float))), facts)
+    for name in (*_ID_FIELDS, *_PROMPT_FIELDS):
+        for entries in _slices(params.get(name)):
+            # Where text may stand as well, what is no number is text.
+            _within(name, entries if name in _ID_FIELDS else [i for i in entries if isinstance(i, (int, float))], facts)
     bias = params.get("logit_bias")
     if isinstance(bias, dict):
-        _within("logit_bias", (int(key) if re.fullmatch(r"-?\d{1,19}", key) else key for key in bias), facts)
+        _within("logit_bias", [int(key) if re.fullmatch(r"-?\d{1,19}", key) else key for key in bias], facts)
         for value in map(number, bias.values()):
             if value is None or not abs(value) <= _LARGEST_BIAS:
                 raise JobError(f"`logit_bias` takes numbers from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}.",
                                param="logit_bias")
 
 
-def _within(name: str, ids: Iterable[Any], facts: ModelFacts) -> None:
+def _slices(value: Any) -> Iterator[list[Any]]:
+    """What stands in nested lists and is no list, some at a time, so that nobody waits long for a look at them."""
+    if value is None:
+        return
+    if not isinstance(value, list):
+        yield [value]
+    elif value and not isinstance(value[0], list):
+        for start in range(0, len(value), _SLICE):
+            entries = value[start:start + _SLICE]
+            inner = [entry for entry in entries if isinstance(entry, list)]
+            yield [entry for entry in entries if not isinstance(entry, list)] if inner else entries
+            yield from _slices(inner or None)
+    else:
+        for entry in value:
+            yield from _slices(entry if entry is not None else [None])
+
+
+def _within(name: str, ids: list[Any], facts: ModelFacts) -> None:
     top = largest_id(facts)
+    if ids and set(map(type, ids)) == {int} and min(ids) >= 0 and max(ids) <= top:
+        return
     for one in ids:
         if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one <= top:
             # The type alone for what may be longer than a message should be.
@@ -154,7 +172,7 @@ def _check_prompts(body: dict[str, Any], prompts: shape.Prompts, facts: ModelFac
     for name in _PROMPTS:
         value = body.get(name)
         # A prompt of no tokens does not survive the scheduler (row 5).
-        if value is not None and (_empty(value) or isinstance(value, list) and any(map(_empty, value))):
+        if value is not None and (_empty(value) or isinstance(value, list) and _one_empty(value)):
             raise JobError(f"`{name}` is empty, or holds an empty prompt.", param=name)
     for name in _ONE_EACH:
         if isinstance(body.get(name), list) and not prompts.listed:
@@ -173,13 +191,18 @@ def _check_prompts(body: dict[str, Any], prompts: shape.Prompts, facts: ModelFac
 def _check_score(body: dict[str, Any], prompts: shape.Prompts) -> None:
     """The engine reads each item with the query: only both together must not be empty (row 5)."""
     items = body.get("items")
-    if _empty(body.get("query") or "") and isinstance(items, list) and any(map(_empty, items)):
+    if _empty(body.get("query") or "") and isinstance(items, list) and _one_empty(items):
         raise JobError("`items` holds an empty item, and `query` is empty too: there is nothing to score.",
                        param="items")
 
 
 def _empty(value: Any) -> bool:
     return value == "" or isinstance(value, list) and all(map(_empty, value))
+
+
+def _one_empty(prompts: list[Any]) -> bool:
+    """Of a list that begins with a token id, one prompt, no entry is."""
+    return not isinstance(prompts[0], int) and any(map(_empty, prompts)) if prompts else False
 
 
 def _check_embeds(value: Any, facts: ModelFacts) -> None:
