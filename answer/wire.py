@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import aiohttp
 from yarl import URL
 
+from answer.encoding import encoded
 from utils import JobError
 
 
@@ -91,7 +91,7 @@ class Http:
         data = None
         if body is not None:
             try:
-                data = json.dumps(body, allow_nan=False).encode()
+                data = await encoded(body)
             except ValueError as error:
                 raise JobError("The input holds NaN or Infinity, which JSON does not have.") from error
             headers["Content-Type"] = "application/json"

@@ -102,12 +102,13 @@ def of(path: str, body: dict[str, Any]) -> Prompts:
     value, beside = body.get(field), body.get(_BESIDE.get(path, ""))
     if field == "messages" or path in _CONVERSATIONS and field:
         return Prompts(field, "conversation", False, (value,))
+    if field in _MEDIA_DATA:
+        # A flat list is one request with several (io_struct.py, normalize_batch_and_arguments).
+        listed = isinstance(value, list) and bool(value) and all(isinstance(entry, list) for entry in value)
+        return Prompts(field, "media", listed, value if listed else (value,))
     if not isinstance(value, list) or not value:
         return Prompts(field, "text" if isinstance(value, str) else "none", False, (value,) if field else (), beside)
     first = value[0]
-    if field in _MEDIA_DATA:
-        listed = all(isinstance(entry, list) for entry in value)  # a flat list is one request with several
-        return Prompts(field, "media", listed, value if listed else (value,))
     if field == "input_embeds":
         # The engine looks at the first number of the first row (io_struct.py, _determine_batch_size).
         matrix = not (isinstance(first, list) and first and isinstance(first[0], list))
