@@ -104,8 +104,8 @@ def of(path: str, body: dict[str, Any]) -> Prompts:
         return Prompts(field, "conversation", False, (value,))
     if field in _MEDIA_DATA:
         # A flat list is one request with several (io_struct.py, normalize_batch_and_arguments).
-        listed = isinstance(value, list) and bool(value) and all(isinstance(entry, list) for entry in value)
-        return Prompts(field, "media", listed, value if listed else (value,))
+        batch = value if isinstance(value, list) and all(isinstance(entry, list) for entry in value) else []
+        return Prompts(field, "media", bool(batch), batch or (value,))
     if not isinstance(value, list) or not value:
         return Prompts(field, "text" if isinstance(value, str) else "none", False, (value,) if field else (), beside)
     first = value[0]

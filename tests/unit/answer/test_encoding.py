@@ -12,7 +12,8 @@ from answer.encoding import encoded, is_large, pieces
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
                       | st.text(max_size=8),
-                      lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=4), inner, max_size=6),
+                      lambda inner: (st.lists(inner, max_size=6)
+                                     | st.dictionaries(st.text(max_size=4), inner, max_size=6)),
                       max_leaves=30)
 
 

