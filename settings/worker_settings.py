@@ -50,7 +50,8 @@ WORKER_SETTINGS = (
             "hung and is restarted; 0 turns this off.", low=0),
     Setting("MAX_INPUT_MB", "megabytes", 20.0, "The largest `input` of a job, as JSON.", low=0.001),
     Setting("MAX_INPUT_DEPTH", "int", 100, "How deep the lists and objects of an `input` may be nested.", low=3),
-    Setting("MAX_BATCH", "int", 1024, "Prompts in one job times answers to each (`n`), at most.", low=1),
+    Setting("MAX_BATCH", "int", 1024, "Prompts in one job times answers to each (`n`), at most; twice as many where "
+            "nothing is generated, as in embeddings.", low=1),
     Setting("MAX_GRAMMAR_KIB", "int", 64, "The largest regular expression, JSON schema or grammar of a job, in KiB.",
             low=1),
     Setting("MAX_RESULT_MB", "megabytes", 19.0, "The largest result of a job; RunPod itself drops a result over 20 MB.",
