@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 
@@ -13,7 +13,8 @@ class Request:
     which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
     is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
     client of an OpenAI route, behind RunPod's gateway. `reshape` makes the job's answer of the engine's whole one.
-    `notes` are lines for the debug log."""
+    `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, when something has to be
+    read for it first; asked before each attempt, it may take its time and raise JobError."""
 
     method: str
     path: str
@@ -24,6 +25,7 @@ class Request:
     openai: bool = False
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
+    prepare: Callable[[], Awaitable[dict[str, Any]]] | None = None
 
     @property
     def streams(self) -> bool:

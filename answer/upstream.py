@@ -187,8 +187,8 @@ class Upstream:
         return End(Outcome.BROKE, ConnectionBroke(told, None))
 
     async def _send(self, request: Request) -> Reply:
-        body = request.body
-        if body is not None and request.template_texts:
+        body = await request.prepare() if request.prepare else request.body
+        if isinstance(body, dict) and request.template_texts:
             # The native body with each text replaced by the token ids of its chat-templated form.
             tokens = [await self._tokens(text) for text in request.template_texts]
             body = {**{k: v for k, v in body.items() if k != "text"},

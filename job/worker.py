@@ -21,6 +21,7 @@ from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine
 from job import context, hazards, limits, refusal, routes, served
 from job.amend import without_unknown_stops
+from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
 from job.quarantine import Quarantine
 from settings.config import Settings
@@ -37,6 +38,7 @@ class Worker:
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.active = 0
         self.quarantine, self._reading = Quarantine(), asyncio.Lock()
+        self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
         self.context = context.of(settings)
         self.upstream = Upstream(
@@ -125,7 +127,7 @@ class Worker:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""
         try:
-            async with contextlib.aclosing(self.upstream.run(request)) as answer:
+            async with self.media.of(request) as ready, contextlib.aclosing(self.upstream.run(ready)) as answer:
                 async for chunk in answer:
                     if request.reshape and not isinstance(chunk, str):
                         chunk = request.reshape(chunk)

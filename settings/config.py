@@ -20,6 +20,7 @@ from settings.foreign import FOREIGN
 from settings.incoming import heard
 from settings.limits import Limits
 from settings.masking import line, secret_values
+from settings.media import MediaSettings
 from settings.resolved import ConfigError, Settings
 from settings.worker_settings import WORKER_SETTINGS, StartSettings, worker_values
 
@@ -85,6 +86,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     if environ.get("SDK_FAST_START", "").strip():
         notices.append(("info", "SDK_FAST_START has no effect: jobs are always taken and started without the pauses of "
                         "the runpod SDK's own loops"))
+    if worker["MEDIA_FETCH"] == "engine":
+        notices.append(("warn", "MEDIA_FETCH=engine: SGLang opens whatever address or file a job names as a medium, "
+                        "from inside this container (SECURITY.md, Media)"))
     secrets = secret_values(environ, given)
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
@@ -108,7 +112,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         hang_timeout=worker["SGLANG_HANG_TIMEOUT"],
         limits=Limits(round(worker["MAX_INPUT_MB"] * 1e6), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
                       round(worker["MAX_RESULT_MB"] * 1e6), worker["MAX_GRAMMAR_KIB"] * 1024),
-        chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
+        media=MediaSettings.of(worker, given), chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
         stream_posts=worker["STREAM_POSTS_PER_SECOND"],
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],

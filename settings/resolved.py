@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from settings.flags.values import Notice
 from settings.limits import Limits
+from settings.media import MediaSettings
 from settings.worker_settings import StartSettings
 
 
@@ -49,6 +50,7 @@ class Settings:
     hang_timeout: float                  # 0 = never taken for hung
     chunk_bytes: int
     limits: Limits
+    media: MediaSettings
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
     allowed_listeners: tuple[str, ...]   # variables that may open the engine to other machines
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit

@@ -68,6 +68,18 @@ WORKER_SETTINGS = (
             "commas."),
     Setting("ALLOWED_LISTENERS", "listeners", (), "Variables that make the engine listen beyond loopback or connect to "
             "other machines, to be let through, separated by spaces or commas."),
+    Setting("MEDIA_FETCH", "choice", "worker", "Who reads the images, videos and audio that a job names by address: "
+            "the worker, from public addresses alone; or `engine`, SGLang itself, from wherever the container "
+            "reaches.", choices=("worker", "engine")),
+    Setting("MEDIA_FETCH_TIMEOUT", "float", 30.0, "Seconds in which all media of one job have to be fetched.", low=1),
+    Setting("MAX_MEDIA_ITEMS", "int", 128, "Media that one job may name by address or path.", low=1),
+    Setting("MAX_MEDIA_MB", "megabytes", 128.0, "What the worker reads for one job's media, all together; a single one "
+            "is held to `MEDIA_URL_MAX_FILE_SIZE_MB`.", low=0.001),
+    Setting("MEDIA_MEMORY_MB", "megabytes", 1024.0, "What all jobs may hold of such media at once; further jobs wait.",
+            low=0.001),
+    Setting("MAX_MEDIA_REDIRECTS", "int", 5, "How often the address of a medium may be redirected.", low=0, high=20),
+    Setting("ALLOWED_MEDIA_FOLDERS", "paths", (), "Folders whose files jobs may name as media, separated by spaces or "
+            "commas; unset, none."),
     Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",
             choices=("debug", "info", "warn", "error")),
     Setting("SGLANG_PORT", "int", 30000, "The server's port on 127.0.0.1.", low=1, high=65535),

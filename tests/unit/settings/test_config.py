@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from settings import config, flags
+from settings.media import MediaSettings
 from settings.worker_settings import WORKER_SETTINGS
 from tests.flag_samples import parser
 
@@ -61,7 +62,27 @@ def test_worker_settings_are_read():
     assert settings.server_args[settings.server_args.index("--port") + 1] == "31000"
 
 
+def test_media_settings_and_the_two_flags_that_bind_the_worker_too():
+    assert load().media == MediaSettings()
+    media = load(MEDIA_FETCH_TIMEOUT="5", MAX_MEDIA_ITEMS="3", MAX_MEDIA_MB="1.5", MEDIA_MEMORY_MB="20",
+                 MAX_MEDIA_REDIRECTS="0", ALLOWED_MEDIA_FOLDERS="/media, /runpod-volume/media",
+                 ALLOWED_MEDIA_DOMAINS='["a.example", "b.example"]', MEDIA_URL_MAX_FILE_SIZE_MB="8").media
+    assert media == MediaSettings(False, 8 * 2**20, 1_500_000, 20_000_000, 5.0, 3, 0, ("a.example", "b.example"),
+                                  ("/media", "/runpod-volume/media"))
+    extra = load(SGLANG_EXTRA_ARGS="--allowed-media-domains c.example --media-url-max-file-size-mb=0").media
+    assert (extra.domains, extra.file_bytes) == (("c.example",), 0)
+
+
+def test_media_by_the_engine_are_said_aloud():
+    settings = load(MEDIA_FETCH="Engine")
+    assert settings.media.by_engine
+    assert [line for line in lines(settings, "warn") if line.startswith("MEDIA_FETCH=engine: ")]
+    assert not lines(load(), "warn")
+
+
 @pytest.mark.parametrize(("name", "text", "says"), [
+    ("MEDIA_FETCH", "proxy", "must be one of worker, engine"),
+    ("ALLOWED_MEDIA_FOLDERS", "media", "'media' is no path: each begins with / and has no query"),
     ("MAX_CONCURRENCY", "0", "must be a whole number of at least 1"),
     ("STREAM_CHUNK_KIB", "1001", "must be a whole number from 1 to 1000"),
     ("SGLANG_PORT", "80000", "must be a whole number from 1 to 65535"),

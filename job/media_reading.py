@@ -1,0 +1,108 @@
+"""A request whose media the worker reads itself, instead of the engine.
+
+What is read waits in memory until the job has ended: the request may have to be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from answer import files
+from answer.fetch import Allowance, Fetcher, Refused, Wanted, data_url
+from answer.holding import Room
+from answer.request import Request
+from job import media
+from job.media import Found, Reference
+from settings.media import MediaSettings
+from utils import JobError
+
+
+class MediaReader:
+    """`async with reader.of(request) as ready`: the same request, with what its media need before it can be sent.
+
+    fetcher: makes the client for addresses; for tests.
+    """
+
+    def __init__(self, settings: MediaSettings, fetcher: Callable[..., Fetcher] = Fetcher):
+        self._settings, self._room = settings, Room(settings.memory_bytes)
+        self._fetcher = fetcher(file_bytes=settings.file_bytes, seconds=settings.seconds,
+                                redirects=settings.redirects, domains=settings.domains)
+
+    @contextlib.asynccontextmanager
+    async def of(self, request: Request) -> AsyncIterator[Request]:
+        """Raises JobError 400 for media that are refused by their spelling alone. Nothing is read yet."""
+        if self._settings.by_engine or not request.body:
+            yield request
+            return
+        found = media.find(request.path, request.body, self._settings.folders)
+        if len(found.references) > self._settings.items:
+            raise JobError(f"The job names {len(found.references)} media by address; the limit is "
+                           f"{self._settings.items} (MAX_MEDIA_ITEMS).", param=found.references[0].field)
+        if not found.references:
+            body = media.replaced(request.body, found.changes) if found.changes else request.body
+            yield dataclasses.replace(request, body=body)
+            return
+        reading = _Reading(request.body, found, self._settings, self._room, self._fetcher)
+        try:
+            yield dataclasses.replace(request, prepare=reading.body)
+        finally:
+            reading.release()
+
+
+class _Reading:
+    """The media of one job: read once, however often its request is sent."""
+
+    def __init__(self, body: dict[str, Any], found: Found, settings: MediaSettings, room: Room, fetcher: Fetcher):
+        self._given, self._found, self._settings, self._room, self._fetcher = body, found, settings, room, fetcher
+        self._taken = 0
+        self._body: dict[str, Any] | None = None
+
+    async def body(self) -> dict[str, Any]:
+        """The body with every medium in it. Raises JobError."""
+        if self._body is None:
+            try:
+                self._body = await self._read()
+            except BaseException:
+                self.release()
+                raise
+        return self._body
+
+    def release(self) -> None:
+        """Give back the memory; the body is not to be used again."""
+        self._room.give(self._taken)
+        self._taken, self._body = 0, None
+
+    async def _read(self) -> dict[str, Any]:
+        most = self._settings.job_bytes
+        self._taken = await self._room.take(most)
+        allowance = Allowance(most, f"is more than may be read for one job: {most / 1e6:g} MB (MAX_MEDIA_MB)")
+        uses: dict[tuple[str, str], list[Reference]] = {}
+        for reference in self._found.references:
+            uses.setdefault((reference.kind, reference.name), []).append(reference)
+        texts = {key: await self._file(places, allowance) for key, places in uses.items() if key[0] == "file"}
+        fetched = await self._fetcher.fetch(
+            [Wanted(name, places[0].field, len(places)) for (kind, name), places in uses.items() if kind == "address"],
+            allowance)
+        texts |= {("address", name): text for name, text in fetched.items()}
+        spare = max(0, self._taken - (most - allowance.left))
+        self._taken -= spare
+        self._room.give(spare)
+        changes = self._found.changes | {
+            place.at: text.partition(",")[2] if place.bare else text
+            for key, text in texts.items() for place in uses[key]}
+        return media.replaced(self._given, changes)
+
+    async def _file(self, places: list[Reference], allowance: Allowance) -> str:
+        field = places[0].field
+        try:
+            data = await asyncio.to_thread(files.read, places[0].name, self._settings.folders,
+                                           min(self._settings.file_bytes or allowance.left, allowance.left))
+            allowance.spend(len(data) * len(places))
+            return data_url(data, "", base64.b64encode(data))
+        except (files.Closed, Refused) as error:
+            raise JobError(f"`{field}` {error}.", param=field) from None
