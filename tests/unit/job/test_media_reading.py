@@ -37,7 +37,8 @@ def native(*images, **fields):
 
 
 async def test_a_request_without_media_stays_what_it_is():
-    for request in (native("data:image/png;base64,AAAA"), Request("GET", "/v1/models"), Request("POST", "/generate", {})):
+    for request in (native("data:image/png;base64,AAAA"), Request("GET", "/v1/models"),
+                    Request("POST", "/generate", {})):
         async with reader(Fetched()).of(request) as ready:
             assert ready is request or ready.body is request.body
             assert ready.prepare is None
