@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from utils import JobError
+
 _NODES, _CHARACTERS = 4000, 2**18  # what takes a few milliseconds
 _BUNCH = 256  # entries of a large list or object that are looked at together
 
@@ -35,13 +37,16 @@ def is_large(value: Any) -> bool:
 
 
 async def encoded(body: Any) -> bytes:
-    """`body` as JSON. Raises ValueError for NaN and Infinity, which JSON does not have.
+    """`body` as JSON. Raises JobError for NaN and Infinity, which JSON does not have.
 
     A large one is encoded in a thread, which gives way to the event loop between two pieces; a small one at once.
     """
-    if not is_large(body):
-        return json.dumps(body, allow_nan=False).encode()
-    return await asyncio.to_thread(lambda: "".join(pieces(body)).encode())
+    try:
+        if not is_large(body):
+            return json.dumps(body, allow_nan=False).encode()
+        return await asyncio.to_thread(lambda: "".join(pieces(body)).encode())
+    except ValueError as error:
+        raise JobError("The input holds NaN or Infinity, which JSON does not have.") from error
 
 
 def pieces(value: Any) -> Iterator[str]:

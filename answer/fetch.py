@@ -1,4 +1,4 @@
-"""Media from the internet, fetched for one job beside each other, as `data:` URLs.
+"""Media from the internet, fetched for one job beside each other, as `data:` URLs in pieces.
 
 The one place where an address from a job is opened, and all of it assumes the worst of the address and of the server
 behind it. Where a connection goes is judged by the numeric address of its socket, when it is made, for every redirect
@@ -39,6 +39,11 @@ class Wanted:
     address: str
     field: str
     uses: int = 1
+
+
+# A `data:` URL: what stands in front of the base64, and the base64. Never joined: it may be large, and a copy of it
+# would hold up everybody else's job.
+DataUrl = list[bytes]
 
 
 class Allowance:
@@ -89,9 +94,9 @@ class Fetcher:
         self._parallel, self._domains = parallel, frozenset(map(host_name, domains))
         self._resolver, self._public = resolver, public
 
-    async def fetch(self, wanted: Sequence[Wanted], allowance: Allowance) -> dict[str, str]:
+    async def fetch(self, wanted: Sequence[Wanted], allowance: Allowance) -> dict[str, DataUrl]:
         """{address: `data:` URL}. Raises JobError 400, naming the field, for the first that fails; the others end."""
-        fetched: dict[str, str] = {}
+        fetched: dict[str, DataUrl] = {}
         slots = asyncio.Semaphore(self._parallel)
 
         async def one(session: aiohttp.ClientSession, entry: Wanted) -> None:
@@ -130,7 +135,7 @@ class Fetcher:
             raise OSError(None, "no public address")
         return socket.socket(family, kind, protocol)
 
-    async def _one(self, session: aiohttp.ClientSession, entry: Wanted, allowance: Allowance) -> str:
+    async def _one(self, session: aiohttp.ClientSession, entry: Wanted, allowance: Allowance) -> DataUrl:
         try:
             url = self._checked(_parsed(entry.address))
             for _ in range(self._redirects + 1):
@@ -165,13 +170,14 @@ class Fetcher:
             raise Refused("cannot be fetched: its host is not among ALLOWED_MEDIA_DOMAINS")
         return url
 
-    async def _content(self, response: aiohttp.ClientResponse, entry: Wanted, allowance: Allowance) -> str:
+    async def _content(self, response: aiohttp.ClientResponse, entry: Wanted, allowance: Allowance) -> DataUrl:
         if not 200 <= response.status < 300:
             raise Refused(f"cannot be fetched: its host answered {response.status}")
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise Refused("cannot be fetched: its host sends it compressed, which was not asked for")
         self._within(response.content_length or 0)
-        head, rest, parts, size = bytearray(), b"", [], 0
+        head, rest, size = bytearray(), b"", 0
+        encoded: DataUrl = []
         async for chunk in response.content.iter_chunked(2**16):
             size += len(chunk)
             self._within(size)
@@ -180,23 +186,22 @@ class Fetcher:
                 head += chunk
             data = rest + chunk
             whole = len(data) - len(data) % 3
-            parts.append(binascii.b2a_base64(data[:whole], newline=False))
+            encoded.append(binascii.b2a_base64(data[:whole], newline=False))
             rest = data[whole:]
-        parts.append(binascii.b2a_base64(rest, newline=False))
-        return data_url(bytes(head), response.content_type, b"".join(parts))
+        return data_url(bytes(head), response.content_type, [*encoded, binascii.b2a_base64(rest, newline=False)])
 
     def _within(self, size: int) -> None:
         if self._file_bytes and size > self._file_bytes:
             raise Refused(f"is larger than {self._file_bytes / 2**20:g} MiB (MEDIA_URL_MAX_FILE_SIZE_MB)")
 
 
-def data_url(head: bytes, declared: str, encoded: bytes) -> str:
-    """A `data:` URL of `encoded` (base64), whose first bytes are `head`. Raises Refused for what is no medium."""
+def data_url(head: bytes, declared: str, encoded: DataUrl) -> DataUrl:
+    """The `data:` URL of `encoded` (base64), whose first bytes are `head`. Raises Refused for what is no medium."""
     if not head:
         raise Refused("is empty")
     if names_others(head):
         raise Refused("is a playlist or a program, and not a medium")
-    return f"data:{media_type(head, declared)};base64," + encoded.decode("ascii")
+    return [f"data:{media_type(head, declared)};base64,".encode(), *encoded]
 
 
 def _parsed(text: str) -> URL:

@@ -37,7 +37,9 @@ def names_others(head: bytes) -> bool:
     while head[:3] == b"ID3" and len(head) > 10:  # FFmpeg skips such tags before it looks
         size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         head = head[10 + size + (10 if head[5] & 0x10 else 0):]
-    text = head[:HEAD].partition(b"\0")[0]
+    text = head[:HEAD]
+    if (end := text.find(b"\0")) >= 0:
+        text = text[:end]
     start = text.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"#extm3u", b"ffconcat", b"%!ps", b"\xc5\xd0\xd3\xc6", b"v=0")):
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 
@@ -13,8 +13,8 @@ class Request:
     which the engine knows its parts, for aborting them. `template_texts`: prompts that the engine's chat template
     is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
     client of an OpenAI route, behind RunPod's gateway. `reshape` makes the job's answer of the engine's whole one.
-    `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, when something has to be
-    read for it first; asked before each attempt, it may take its time and raise JobError."""
+    `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, as JSON in pieces, when
+    something has to be read for it first; asked before each attempt, it may take its time and raise JobError."""
 
     method: str
     path: str
@@ -25,8 +25,24 @@ class Request:
     openai: bool = False
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
-    prepare: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    prepare: Callable[[], Awaitable[Pieces]] | None = None
 
     @property
     def streams(self) -> bool:
         return self.body is not None and self.body.get("stream") is True
+
+
+class Pieces:
+    """A body that is JSON already, in pieces: large ones are not put together, which would take as much memory again,
+    and hold up the event loop for as long."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces, self.size = pieces, sum(map(len, pieces))
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces)
+
+    async def each(self) -> AsyncIterator[bytes]:
+        """The pieces in turn; any number of times, for a body may have to be sent again."""
+        for piece in self._pieces:
+            yield piece

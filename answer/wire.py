@@ -1,20 +1,20 @@
 """The network between the worker and its engine: the only place in this package that knows the HTTP client.
 
-In: method, path, JSON body. Out: a `Reply`. Raises Unreached, Broke and JobError, nothing of the client's own.
+In: method, path, and a body: a JSON value, or `Pieces`. Out: a `Reply`. Raises Unreached, Broke and JobError, nothing of the client's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import aiohttp
 from yarl import URL
 
 from answer.encoding import encoded
-from utils import JobError
+from answer.request import Pieces
 
 
 class Broke(Exception):
@@ -88,13 +88,12 @@ class Http:
 
     async def send(self, method: str, path: str, body: Any, *, admin: bool = False) -> Reply:
         headers = {"Authorization": f"Bearer {key}"} if (key := self._keys[admin]) else {}
-        data = None
+        data: bytes | AsyncIterator[bytes] | None = None
         if body is not None:
-            try:
-                data = await encoded(body)
-            except ValueError as error:
-                raise JobError("The input holds NaN or Infinity, which JSON does not have.") from error
             headers["Content-Type"] = "application/json"
+            if isinstance(body, Pieces):
+                headers["Content-Length"] = str(body.size)
+            data = body.each() if isinstance(body, Pieces) else await encoded(body)
         with _named():
             # encoded=True: the path comes from the route table and must reach the engine letter by letter.
             return _HttpReply(await self._client().request(

@@ -205,15 +205,19 @@ def _is_base64(text: str) -> bool:
 def _check_inline(at: Way, text: str) -> bytes:
     """The first bytes of a `data:` URL. Not checked is whether all of it is base64: the engine does that."""
     start = text.find(",") + 1
-    letters = text[start:start + HEAD * 4 // 3]
-    head = b""
-    for cut in range(4):  # what is not base64 is left out, as some readers do; then the end may be half a group
-        with contextlib.suppress(ValueError):
-            head = binascii.a2b_base64(letters[:len(letters) - cut])
-            break
+    head = _decoded(text[start:start + 8192])
+    if b"\0" not in head or head.startswith(b"ID3"):  # it may be a text, and tell what it is only later
+        head = _decoded(text[start:start + HEAD * 4 // 3])
     if names_others(head):
         raise _refused(at, "is a playlist or a program, and not a medium")
     return head
+
+
+def _decoded(letters: str) -> bytes:
+    for cut in range(4):  # what is not base64 is left out, as some readers do; then the end may be half a group
+        with contextlib.suppress(ValueError):
+            return binascii.a2b_base64(letters[:len(letters) - cut])
+    return b""
 
 
 def _refused(at: Way, why: str) -> JobError:

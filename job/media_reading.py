@@ -9,15 +9,17 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from answer import files
-from answer.fetch import Allowance, Fetcher, Refused, Wanted, data_url
+from answer.encoding import encoded
+from answer.fetch import Allowance, DataUrl, Fetcher, Refused, Wanted, data_url
 from answer.holding import Room
-from answer.request import Request
+from answer.request import Pieces, Request
 from job import media
-from job.media import Found, Reference
+from job.media import Found, Reference, Way
 from settings.media import MediaSettings
 from utils import JobError
 
@@ -60,10 +62,10 @@ class _Reading:
     def __init__(self, body: dict[str, Any], found: Found, settings: MediaSettings, room: Room, fetcher: Fetcher):
         self._given, self._found, self._settings, self._room, self._fetcher = body, found, settings, room, fetcher
         self._taken = 0
-        self._body: dict[str, Any] | None = None
+        self._body: Pieces | None = None
 
-    async def body(self) -> dict[str, Any]:
-        """The body with every medium in it. Raises JobError."""
+    async def body(self) -> Pieces:
+        """The body with every medium in it, as JSON in pieces. Raises JobError."""
         if self._body is None:
             try:
                 self._body = await self._read()
@@ -77,32 +79,42 @@ class _Reading:
         self._room.give(self._taken)
         self._taken, self._body = 0, None
 
-    async def _read(self) -> dict[str, Any]:
+    async def _read(self) -> Pieces:
         most = self._settings.job_bytes
         self._taken = await self._room.take(most)
         allowance = Allowance(most, f"is more than may be read for one job: {most / 1e6:g} MB (MAX_MEDIA_MB)")
         uses: dict[tuple[str, str], list[Reference]] = {}
         for reference in self._found.references:
             uses.setdefault((reference.kind, reference.name), []).append(reference)
-        texts = {key: await self._file(places, allowance) for key, places in uses.items() if key[0] == "file"}
+        read = {key: await self._file(places, allowance) for key, places in uses.items() if key[0] == "file"}
         fetched = await self._fetcher.fetch(
             [Wanted(name, places[0].field, len(places)) for (kind, name), places in uses.items() if kind == "address"],
             allowance)
-        texts |= {("address", name): text for name, text in fetched.items()}
+        read |= {("address", name): pieces for name, pieces in fetched.items()}
         spare = max(0, self._taken - (most - allowance.left))
         self._taken -= spare
         self._room.give(spare)
-        changes = self._found.changes | {
-            place.at: text.partition(",")[2] if place.bare else text
-            for key, text in texts.items() for place in uses[key]}
-        return media.replaced(self._given, changes)
+        return await spliced(media.replaced(self._given, self._found.changes), {
+            place.at: pieces[1:] if place.bare else pieces for key, pieces in read.items() for place in uses[key]})
 
-    async def _file(self, places: list[Reference], allowance: Allowance) -> str:
+    async def _file(self, places: list[Reference], allowance: Allowance) -> DataUrl:
         field = places[0].field
         try:
             data = await asyncio.to_thread(files.read, places[0].name, self._settings.folders,
                                            min(self._settings.file_bytes or allowance.left, allowance.left))
             allowance.spend(len(data) * len(places))
-            return data_url(data, "", base64.b64encode(data))
+            return data_url(data, "", [base64.b64encode(data)])
         except (files.Closed, Refused) as error:
             raise JobError(f"`{field}` {error}.", param=field) from None
+
+
+async def spliced(body: dict[str, Any], contents: dict[Way, DataUrl]) -> Pieces:
+    """`body` as JSON in pieces, with `contents`, which need no escaping, for the texts in those places. Writing them
+    into the body would take two more copies of each, and as long the event loop."""
+    mark = secrets.token_hex(16)  # nobody can have written that
+    marked = media.replaced(body, {at: f"{mark}{number:08}" for number, at in enumerate(contents)})
+    first, *others = (await encoded(marked)).split(mark.encode())
+    pieces, ordered = [first], list(contents.values())
+    for other in others:
+        pieces += [*ordered[int(other[:8])], other[8:]]
+    return Pieces(pieces)

@@ -110,7 +110,8 @@ def make(names):
 
 
 async def get(fetcher, url, left=10**7):
-    return (await fetcher.fetch([Wanted(url, "m[0].url")], Allowance(left, "is more than the job may have")))[url]
+    fetched = await fetcher.fetch([Wanted(url, "m[0].url")], Allowance(left, "is more than the job may have"))
+    return b"".join(fetched[url]).decode()
 
 
 async def refused(fetcher, url, **settings):

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 
 import pytest
 
-from answer.relay import KEEPALIVE
-from answer.upstream import Patience, Upstream
+from answer.request import Pieces
+from answer.upstream import KEEPALIVE, Patience, Upstream
 from job.routes import Context, plan
 from tests.support import Scripted, say
 from utils import JobError
@@ -45,12 +46,12 @@ class Slow:
             raise
         if self.error:
             raise self.error
-        return self.body
+        return Pieces([b'{"messages": ', json.dumps(BODY["messages"]).encode(), self.rest])
 
     def request(self, rid: str, stream: bool = True):
         given = plan({"openai_route": "/v1/chat/completions", "openai_input": {
             "messages": say({"text": "as given"}), "stream": stream}}, Context("tiny", "tiny"), rid)
-        self.body = {**BODY, "stream": stream, "rid": rid}
+        self.rest = b", " + json.dumps({"model": "tiny", "stream": stream, "rid": rid}).encode()[1:]
         return dataclasses.replace(given, prepare=self, openai=True)
 
 

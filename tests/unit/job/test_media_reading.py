@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+import math
 
 import pytest
 
@@ -25,7 +27,7 @@ class Fetched:
         await self.open.wait()
         for entry in wanted:
             allowance.spend(self.size * entry.uses)
-        return {entry.address: f"data:image/png;base64,{entry.address[-1]}AAA" for entry in wanted}
+        return {entry.address: [b"data:image/png;base64,", entry.address[-1].encode(), b"AAA"] for entry in wanted}
 
 
 def reader(fetched, **settings):
@@ -55,21 +57,29 @@ async def test_addresses_become_data_urls_once_however_often_the_request_is_sent
     request = native("http://x/1", ["http://x/2", "http://x/1"], "QUJD")
     async with reader(fetched).of(request) as ready:
         assert fetched.asked == [] and ready.body is request.body
-        body = await ready.prepare()
+        pieces = await ready.prepare()
+        body = json.loads(bytes(pieces))
+        assert {**body, "image_data": 0} == {**request.body, "image_data": 0}
         assert body["image_data"] == [
             "data:image/png;base64,1AAA", ["data:image/png;base64,2AAA", "data:image/png;base64,1AAA"],
             "data:application/octet-stream;base64,QUJD"]
-        assert await ready.prepare() is body
+        assert await ready.prepare() is pieces
     assert [(entry.address, entry.field, entry.uses) for entry in fetched.asked] == [
         ("http://x/1", "image_data[0]", 2), ("http://x/2", "image_data[1][0]", 1)]
     assert request.body["image_data"][0] == "http://x/1"
+
+
+async def test_numbers_that_json_lacks_are_refused_here_too():
+    async with reader(Fetched()).of(native("http://x/1", sampling_params={"temperature": math.nan})) as ready:
+        with pytest.raises(JobError, match="NaN"):
+            await ready.prepare()
 
 
 async def test_inline_audio_gets_base64_alone():
     part = {"type": "input_audio", "input_audio": {"data": "http://x/1", "format": "wav"}}
     request = Request("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": [part]}]})
     async with reader(Fetched()).of(request) as ready:
-        body = await ready.prepare()
+        body = json.loads(bytes(await ready.prepare()))
     assert body["messages"][0]["content"][0]["input_audio"] == {"data": "1AAA", "format": "wav"}
 
 
@@ -143,7 +153,7 @@ async def test_files_of_opened_folders(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     opened = reader(Fetched(), folders=(str(tmp_path),), job_bytes=20)
     async with opened.of(native(f"{tmp_path}/a.png", f"file://{tmp_path}/a.png")) as ready:
-        body = await ready.prepare()
+        body = json.loads(bytes(await ready.prepare()))
     assert body["image_data"] == ["data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()] * 2
     for images, says in (([f"{tmp_path}/b.png"], "cannot be read"), ([f"{tmp_path}/a.png"] * 3, "MAX_MEDIA_MB")):
         async with opened.of(native(*images)) as ready:
