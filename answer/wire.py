@@ -1,6 +1,7 @@
 """The network between the worker and its engine: the only place in this package that knows the HTTP client.
 
-In: method, path, and a body: a JSON value, or `Pieces`. Out: a `Reply`. Raises Unreached, Broke and JobError, nothing of the client's own.
+In: method, path, and a body: a JSON value, or `Pieces` of one. Out: a `Reply`. Raises Unreached, Broke and JobError,
+nothing of the client's own.
 """
 
 from __future__ import annotations

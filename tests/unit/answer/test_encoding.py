@@ -15,6 +15,7 @@ VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allo
                       lambda inner: (st.lists(inner, max_size=6)
                                      | st.dictionaries(st.text(max_size=4), inner, max_size=6)),
                       max_leaves=30)
+from utils import JobError
 
 
 @pytest.fixture
@@ -73,5 +74,5 @@ async def test_only_a_large_body_is_encoded_beside_the_event_loop(monkeypatch, b
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0] * 9000 + [float("nan")], {"a": [[float("-inf")]]}])
 async def test_what_json_does_not_have_is_refused(value):
-    with pytest.raises(ValueError):
+    with pytest.raises(JobError, match="NaN or Infinity"):
         await encoded({"x": value})
