@@ -1,4 +1,4 @@
-"""The network between the worker and its engine: the only place in this package that knows the HTTP client.
+"""The network between the worker and its engine: all that this package knows of the HTTP client on that way.
 
 In: method, path, and a body: a JSON value, or `Pieces` of one. Out: a `Reply`. Raises Unreached, Broke and JobError,
 nothing of the client's own.

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -18,6 +19,7 @@ from answer.encoding import encoded
 from answer.fetch import Allowance, DataUrl, Fetcher, Refused, Wanted, data_url
 from answer.holding import Room
 from answer.request import Pieces, Request
+from engine import Engine
 from job import media
 from job.media import Found, Reference, Way
 from settings.media import MediaSettings
@@ -31,9 +33,26 @@ class MediaReader:
     """
 
     def __init__(self, settings: MediaSettings, fetcher: Callable[..., Fetcher] = Fetcher):
-        self._settings, self._room = settings, Room(settings.memory_bytes)
-        self._fetcher = fetcher(file_bytes=settings.file_bytes, seconds=settings.seconds,
-                                redirects=settings.redirects, domains=settings.domains)
+        self._room, self._make = Room(settings.memory_bytes), fetcher
+        self._hold_to(settings)
+
+    def _hold_to(self, settings: MediaSettings) -> None:
+        self._settings = settings
+        self._fetcher = self._make(file_bytes=settings.file_bytes, seconds=settings.seconds,
+                                   redirects=settings.redirects, domains=settings.domains)
+
+    def learn(self, engine: Engine) -> None:
+        """Take the allowed domains and the size of one medium from a server that may have them from a file of its own.
+        """
+        told: Any = None
+        with contextlib.suppress(ValueError):
+            told = json.loads(engine.get("/server_info")[1])
+        domains, size = (told.get(name) if isinstance(told, dict) else None
+                         for name in ("allowed_media_domains", "media_url_max_file_size_mb"))
+        if isinstance(domains, list) and domains:
+            self._hold_to(dataclasses.replace(self._settings, domains=tuple(map(str, domains))))
+        if type(size) is int and size >= 0:
+            self._hold_to(dataclasses.replace(self._settings, file_bytes=size * 2**20))
 
     @contextlib.asynccontextmanager
     async def of(self, request: Request) -> AsyncIterator[Request]:

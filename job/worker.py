@@ -52,6 +52,7 @@ class Worker:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
         self.context = served.learned(self.context, self.engine)
         self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
+        self.media.learn(self.engine)
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
 

@@ -213,6 +213,14 @@ async def test_a_second_answer_of_the_name_server_comes_too_late(site, make, nam
     assert names.asked == ["rebinding.example"] * 2  # nothing is remembered
 
 
+async def test_the_resolver_gives_public_addresses_alone(names):
+    resolver = fetching._PublicResolver(names, lambda address: address == PUBLIC)
+    assert [entry["host"] for entry in await resolver.resolve("both.example", 80)] == [PUBLIC]
+    for name in ("inner.example", "nowhere.example"):
+        with pytest.raises(OSError):
+            await resolver.resolve(name, 80)
+
+
 async def test_a_resolver_that_lies_is_caught_at_the_socket(inner, make, names):
     class Unchecked(fetching._PublicResolver):
         async def resolve(self, host, port=0, family=socket.AF_INET):

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from answer import encoding
 from answer.encoding import encoded, is_large, pieces
+from utils import JobError
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
                       | st.text(max_size=8),
                       lambda inner: (st.lists(inner, max_size=6)
                                      | st.dictionaries(st.text(max_size=4), inner, max_size=6)),
                       max_leaves=30)
-from utils import JobError
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+import types
 
 import pytest
 
@@ -101,6 +102,18 @@ async def test_the_settings_reach_the_client():
     fetched = Fetched()
     reader(fetched, file_bytes=7, seconds=2.5, redirects=1, domains=("a.example",))
     assert fetched.settings == {"file_bytes": 7, "seconds": 2.5, "redirects": 1, "domains": ("a.example",)}
+
+
+@pytest.mark.parametrize(("told", "domains", "size"), [
+    (b'{"allowed_media_domains": ["b.example"], "media_url_max_file_size_mb": 0}', ("b.example",), 0),
+    (b'{"allowed_media_domains": [], "media_url_max_file_size_mb": 3}', ("a.example",), 3 * 2**20),
+    (b'{"media_url_max_file_size_mb": true}', ("a.example",), 7), (b"[1]", ("a.example",), 7),
+    (b"", ("a.example",), 7)])
+def test_the_server_may_have_its_own_domains_and_size(told, domains, size):
+    fetched = Fetched()
+    jobs = reader(fetched, file_bytes=7, domains=("a.example",))
+    jobs.learn(types.SimpleNamespace(get=lambda path: (200, told if path == "/server_info" else b"")))
+    assert (fetched.settings["domains"], fetched.settings["file_bytes"]) == (domains, size)
 
 
 async def test_a_job_waits_for_memory_and_all_of_it_comes_back():
