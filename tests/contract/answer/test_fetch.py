@@ -147,10 +147,11 @@ async def test_nothing_of_the_worker_is_sent(site, make, monkeypatch, tmp_path):
         netrc = tmp_path / "netrc"
         netrc.write_text("default login worker password secret\n")
         monkeypatch.setenv("NETRC", str(netrc))
-        site.paths["/a.png"] = web.Response(body=PNG, headers={"Set-Cookie": "session=1"})
+        site.paths["/1"] = web.Response(status=302, headers={"Location": "/2", "Set-Cookie": "session=1; Path=/"})
         fetcher = make()
-        await get(fetcher, site.url())
-        await get(fetcher, site.url("/a.png?2"))
+        await get(fetcher, site.url("/1"))
+        await get(fetcher, site.url("/2"))
+        assert len(site.seen) == 3
         assert proxy.seen == []
     for request in site.seen:
         assert set(request.headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent", "Connection"}
@@ -210,7 +211,11 @@ async def test_a_second_answer_of_the_name_server_comes_too_late(site, make, nam
         assert (await get(make(), url)).startswith("data:")
         assert await refused(make(), url) == UNREACHED
         assert private.seen == []
-    assert names.asked == ["rebinding.example"] * 2  # nothing is remembered
+        names.names["again.example"] = [[PUBLIC], [PRIVATE]]
+        site.redirect("/1", f"http://again.example:{private.port}/")
+        assert await refused(make(), site.url("/1", "again.example")) == UNREACHED
+        assert private.seen == []
+    assert names.asked == ["rebinding.example"] * 2 + ["again.example"] * 2  # nothing is remembered
 
 
 async def test_the_resolver_gives_public_addresses_alone(names):
