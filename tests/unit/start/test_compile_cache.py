@@ -1,4 +1,4 @@
-"""Compile caches: the key, the variables, archives whole and broken, eviction, and savers that meet."""
+"""Compile caches: archives whole and broken, eviction, savers that meet, and the worker's side of it."""
 
 import gzip
 import io
@@ -17,7 +17,6 @@ from start.kernels import cache_archive, compile_cache, compile_key
 from start.kernels.cache_archive import Unusable, changed, evict, listing, restore, save
 from start.kernels.compile_cache import CompileCache
 
-SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder" / "flags.json").read_text(encoding="utf-8"))
 FACTS = {"gpus": ["NVIDIA H200 9.0"], "driver": "580.1", "model": "a/b", "revision": None, "flags": {}}
 BASE = compile_key.base_key(FACTS)
 
@@ -47,71 +46,7 @@ def emptied(root):
     return root
 
 
-# ------------------------------------------------------------------ variables and keys
-def test_every_cache_gets_a_folder_of_its_own_below_the_root():
-    added = compile_key.variables("/root", {})
-    folders = [folder for name, folder in added.items() if name != "FLASHINFER_CUBIN_DIR"]
-    assert len(set(folders)) == len(folders) == len(compile_key.FOLDERS)
-    assert added["TRITON_CACHE_DIR"] == "/root/triton" and added["TVM_FFI_CACHE_DIR"] == "/root/tvm-ffi"
-
-
-def test_a_place_that_the_user_chose_stays():
-    added = compile_key.variables("/root", {"TVM_FFI_CACHE_DIR": "/mine", "TRITON_HOME": "/mine"})
-    assert not {"TVM_FFI_CACHE_DIR", "TRITON_CACHE_DIR"} & set(added) and "CUDA_CACHE_PATH" in added
-    # SGLang itself moves these below its own folder.
-    added = compile_key.variables("/root", {"SGLANG_CACHE_DIR": "/mine"})
-    assert not {"SGLANG_CACHE_DIR", "TRITON_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"} & set(added)
-
-
-def test_every_keyed_flag_exists_in_some_sglang():
-    # Others may be older or newer names; most must be today's, or the list has rotted.
-    missing = [flag for flag in compile_key.KEYED_FLAGS if flag not in SNAPSHOT["flags"]]
-    assert len(missing) <= 2, missing
-
-
-def facts_of(*server_args):
-    return {**FACTS, "flags": compile_key.flag_facts(server_args, SNAPSHOT)}
-
-
-def test_the_key_follows_what_decides_the_kernels():
-    base = compile_key.base_key(facts_of("--model-path", "a/b"))
-    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--port", "1", "--served-model-name", "x"))
-    # Graphs are captured anew at every start, and the kernels in them are the same: both profiles share an archive.
-    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--disable-prefill-cuda-graph",
-                                                 "--cuda-graph-bs-decode", "1", "2"))
-    assert compile_key.base_key(facts_of("--tp", "2")) == compile_key.base_key(facts_of("--tensor-parallel-size=2"))
-    others = [facts_of("--tp-size", "2"), facts_of("--kv-cache-dtype", "fp8_e5m2"),
-              facts_of("--enable-torch-compile"), facts_of("--page-size", "64"),
-              {**FACTS, "model": "a/c"}, {**FACTS, "revision": "v2"}, {**FACTS, "gpus": ["NVIDIA L4 8.9"]}]
-    keys = {compile_key.base_key(facts) for facts in others}
-    assert len(keys) == len(others) and base not in keys
-
-
-def test_the_driver_is_in_the_name_alone():
-    other = {**FACTS, "driver": "590.2"}
-    assert compile_key.base_key(other) == BASE
-    assert compile_key.archive_name(FACTS) == f"{BASE}-580.1.tar.gz" != compile_key.archive_name(other)
-
-
-def test_the_servers_versions_are_read_from_its_own_interpreter():
-    found = compile_key.engine_facts([sys.executable, "-m", "x"], os.environ)
-    assert found["python"].startswith("3.")
-    others = [compile_key.engine_facts(command, {}) for command in (
-        ["/opt/start.sh", "sesame"], ["/opt/start.sh", "other"], ["/nowhere/python3", "-m", "x"])]
-    assert all(list(facts) == ["command"] for facts in others) and len({str(facts) for facts in others}) == 3
-    assert "sesame" not in str(others)
-
-
-def test_a_configuration_file_counts_by_its_contents(tmp_path):
-    file = tmp_path / "x.yaml"
-    keys = set()
-    for text in ("tp-size: 1", "tp-size: 2"):
-        file.write_text(text)
-        keys.add(compile_key.base_key(facts_of("--config", str(file))))
-    assert len(keys | {compile_key.base_key(facts_of())}) == 3
-    assert facts_of("--config", "/nowhere.yaml")["flags"] == {}
-
-
+# ------------------------------------------------------------------ where archives lie
 def test_a_place_needs_a_mounted_volume_or_a_choice(tmp_path):
     assert compile_cache.place(None, volume=str(tmp_path)) is None
     assert compile_cache.place(None, volume="/nowhere") is None

@@ -2,6 +2,7 @@
 only while all of it stays as it is."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,13 +91,23 @@ def test_every_package_that_compiles_counts(tmp_path):
 
 
 def test_an_interpreter_that_does_not_say_is_known_by_its_command(tmp_path):
-    for name, text in (("python-fails", "exit 1"), ("python-babbles", "echo hello"), ("sglang", "echo '{}'")):
+    for name, text in (("python-fails", "echo '{}'; exit 1"), ("python-babbles", "echo hello"),
+                       ("sglang", "echo '{}'")):
         command = tmp_path / name
         command.write_text(f"#!/bin/sh\n{text}\n")
         command.chmod(0o755)
         [(fact, digest)] = compile_key.engine_facts([str(command), "-m", "x"], {}).items()
         assert fact == "command" and len(digest) == 64
     assert compile_key.engine_facts(["a", "b"], {}) != compile_key.engine_facts(["ab"], {})
+
+
+def test_the_servers_versions_are_read_from_its_own_interpreter():
+    found = compile_key.engine_facts([sys.executable, "-m", "x"], os.environ)
+    assert found["python"].startswith("3.")
+    others = [compile_key.engine_facts(command, {}) for command in (
+        ["/opt/start.sh", "sesame"], ["/opt/start.sh", "other"], ["/nowhere/python3", "-m", "x"])]
+    assert all(list(facts) == ["command"] for facts in others) and len({str(facts) for facts in others}) == 3
+    assert "sesame" not in str(others)
 
 
 # ------------------------------------------------------------------ GPUs
@@ -135,6 +146,44 @@ def test_a_machine_without_a_gpu_is_a_cpu(monkeypatch):
 
 
 # ------------------------------------------------------------------ the key
+FACTS = {"gpus": ["NVIDIA H200 9.0"], "driver": "580.1", "model": "a/b", "revision": None, "flags": {}}
+BASE = compile_key.base_key(FACTS)
+
+
+def facts_of(*server_args):
+    return {**FACTS, "flags": compile_key.flag_facts(server_args, SNAPSHOT)}
+
+
+def test_the_key_follows_what_decides_the_kernels():
+    base = compile_key.base_key(facts_of("--model-path", "a/b"))
+    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--port", "1", "--served-model-name", "x"))
+    # Graphs are captured anew at every start, and the kernels in them are the same: both profiles share an archive.
+    assert base == compile_key.base_key(facts_of("--model-path", "a/b", "--disable-prefill-cuda-graph",
+                                                 "--cuda-graph-bs-decode", "1", "2"))
+    assert compile_key.base_key(facts_of("--tp", "2")) == compile_key.base_key(facts_of("--tensor-parallel-size=2"))
+    others = [facts_of("--tp-size", "2"), facts_of("--kv-cache-dtype", "fp8_e5m2"),
+              facts_of("--enable-torch-compile"), facts_of("--page-size", "64"),
+              {**FACTS, "model": "a/c"}, {**FACTS, "revision": "v2"}, {**FACTS, "gpus": ["NVIDIA L4 8.9"]}]
+    keys = {compile_key.base_key(facts) for facts in others}
+    assert len(keys) == len(others) and base not in keys
+
+
+def test_the_driver_is_in_the_name_alone():
+    other = {**FACTS, "driver": "590.2"}
+    assert compile_key.base_key(other) == BASE
+    assert compile_key.archive_name(FACTS) == f"{BASE}-580.1.tar.gz" != compile_key.archive_name(other)
+
+
+def test_a_configuration_file_counts_by_its_contents(tmp_path):
+    file = tmp_path / "x.yaml"
+    keys = set()
+    for text in ("tp-size: 1", "tp-size: 2"):
+        file.write_text(text)
+        keys.add(compile_key.base_key(facts_of("--config", str(file))))
+    assert len(keys | {compile_key.base_key(facts_of())}) == 3
+    assert facts_of("--config", "/nowhere.yaml")["flags"] == {}
+
+
 def test_the_key_is_that_of_the_contents():
     facts = {"gpus": ["NVIDIA L4 8.9"], "model": "a/b", "driver": "580.1"}
     key = compile_key.base_key(facts)
