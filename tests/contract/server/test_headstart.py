@@ -26,6 +26,18 @@ def launcher(tmp_path):
     return path
 
 
+# Prints the ids of its children; others on the machine end while it looks.
+IDLE_SERVER = """\
+import contextlib, os
+children = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
+        if f.read().rpartition(")")[2].split()[1] == str(os.getpid()):
+            children.append(int(pid))
+print(children)
+"""
+
+
 def told(*command, **environ) -> dict:
     ended = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=60,
                            env={**os.environ, "UNSET_LATER": "1", **environ})
@@ -70,10 +82,8 @@ def test_a_dead_interpreter_is_no_loss(launcher):
 
 
 def test_unused_interpreters_end_with_the_server(launcher):
-    code = "import os; print([int(p) for p in os.listdir('/proc') if p.isdigit() and " \
-           "open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1] == str(os.getpid())])"
     module = launcher.parent / "idle_server.py"
-    module.write_text(code)
+    module.write_text(IDLE_SERVER)
     ended = subprocess.run([sys.executable, str(launcher), "2", "idle_server"], cwd=launcher.parent, text=True,
                            capture_output=True, timeout=60)
     children = json.loads(ended.stdout)
