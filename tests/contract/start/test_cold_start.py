@@ -146,9 +146,9 @@ async def test_a_volume_that_cannot_be_written_is_a_line(platform, tmp_path, hom
 
 
 # ------------------------------------------------------------------ warm-up
-async def asked(worker, query="") -> list[dict]:
-    url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}/_scripted/requests{query}"
-    with await asyncio.to_thread(urlopen, url, timeout=10) as response:
+async def asked(worker, what="requests") -> list[dict]:
+    url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}/_scripted/{what}"
+    with await asyncio.to_thread(urlopen, url, timeout=40) as response:
         return json.load(response)
 
 
@@ -200,7 +200,7 @@ async def test_a_signal_during_the_warm_up_ends_the_worker(platform):
     variables = contract_environ(SCRIPTED_ENGINE_SCRIPT=json.dumps({"hang_at": 0}))
     async with WorkerProcess(platform, variables) as worker:
         await worker.line("engine ready after")
-        await asyncio.sleep(0.5)
+        assert await asked(worker, "wait?rid=warm-up-prefill")
         worker.process.terminate()
         assert await worker.ended(20) == 0
 

@@ -323,17 +323,108 @@ def test_what_a_server_did_not_start_with_is_set_aside(tmp_path, root, said):
     assert [doubted] == list((tmp_path / "volume").iterdir()) and len(said) == count + 1
 
 
-def test_a_save_waits_until_nothing_more_is_compiled(tmp_path, root, said, monkeypatch):
-    monkeypatch.setattr(compile_cache, "_QUIET", 0.3)
+class Compiling:
+    """In place of the event that ends the waiting: a compiler that writes one file during each of the first waits."""
+
+    def __init__(self, root, files, clock):
+        self.root, self.files, self.clock, self.waits, self.ends = root, files, clock, 0, False
+
+    def wait(self, seconds):
+        self.waits += 1
+        self.clock.now += seconds
+        if self.waits <= self.files:
+            write(self.root, **{f"triton__late{self.waits}": "x"})
+        return self.ends
+
+
+class Clock:
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(compile_cache, "time", Clock())
+    return compile_cache.time
+
+
+@pytest.mark.parametrize(("files", "waits"), [(0, 1), (5, 6), (10**6, 30)])
+def test_a_save_waits_until_nothing_more_is_compiled_but_not_for_ever(tmp_path, root, said, clock, files, waits):
     one = restored(cache(root, tmp_path / "volume"))
+    one._closing = Compiling(root, files, clock)
+    began = clock.now
+    one._keep()
+    assert one._closing.waits == waits and clock.now - began == 2 * waits  # looked at every 2 s, for a minute at most
+    assert f"saved {2 + min(files, waits)} files" in said[-1][1]
+
+
+def test_what_is_new_is_saved_once_at_the_end(tmp_path, root, said, clock):
+    one = restored(cache(root, tmp_path / "volume"))
+    one._closing = Compiling(root, 1, clock)
+    one._closing.ends = True  # the worker ends while nothing has been saved: `close` does it
+    one._keep()
+    assert one._closing.waits == 1 and not (tmp_path / "volume").exists()
+
+
+def test_it_is_kept_in_a_thread_of_its_own(tmp_path, root, said):
+    one = restored(cache(root, tmp_path / "volume"))
+    assert one._restoring.daemon
+    before = set(threading.enumerate())
     one.keep()
-    for i in range(5):
-        write(root, **{f"triton__late{i}": "x"})
-        time.sleep(0.1)
-    deadline = time.monotonic() + 20
-    while not any("saved" in line for _, line in said) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert "saved 7 files" in said[-1][1]
+    [thread] = set(threading.enumerate()) - before
+    assert thread.daemon
+    one._closing.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    before = set(threading.enumerate())
+    cache(root, None).keep()  # nowhere to keep it
+    assert set(threading.enumerate()) == before
+
+
+def test_the_worker_waits_for_no_child_longer_than_it_may(tmp_path, root, said, monkeypatch):
+    limits = []
+
+    def run(command, timeout, **options):
+        limits.append((command[4], timeout))
+        if command[4] == "save":
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 0, b"no JSON")
+
+    monkeypatch.setattr(compile_cache.subprocess, "run", run)
+    (tmp_path / "volume").mkdir()
+    archive = tmp_path / "volume" / f"{BASE}-580.1.tar.gz"
+    archive.touch()
+    one = restored(cache(root, tmp_path / "volume"))
+    assert limits == [("restore", 600.0)] and archive.exists()  # not its fault
+    assert "cannot read" in said[0][1] and "JSONDecodeError" in said[0][1] and said[0][0] == "warn"
+    one.close(3)
+    assert limits[1:] == [("save", 3)] and said[-1] == (
+        "warn", f"compile cache: not saved to {archive}: it took more than 3 s")
+    one._closing = Compiling(root, 0, Clock())
+    one._keep()
+    assert limits[2:] == [("save", 600.0)]
+
+
+def test_two_saves_are_made_one_after_the_other(tmp_path, root, said):
+    one = restored(cache(root, tmp_path / "volume"))
+    one._saving.acquire()
+    one.close(0.01)  # another thread is at it, and there is no more time
+    assert not (tmp_path / "volume").exists()
+    one._saving.release()
+    one.close(30)
+    assert len(list((tmp_path / "volume").iterdir())) == 1 and not one._saving.locked()
+
+
+def test_the_usual_places(monkeypatch):
+    assert CompileCache("/r", None, 1, dict).baked == "/opt/compile-cache"
+    monkeypatch.setattr(compile_cache.os.path, "ismount", lambda path: path == "/runpod-volume")
+    monkeypatch.setattr(compile_cache.os, "access", lambda path, mode: (path, mode) == ("/runpod-volume", os.W_OK))
+    assert compile_cache.place(None) == "/runpod-volume/.cache/worker-sglang/compile"
+    monkeypatch.setattr(compile_cache.os, "access", lambda path, mode: False)
+    assert compile_cache.place(None) is None
+    assert compile_cache.place("x") == os.path.abspath("x")
 
 
 @pytest.mark.parametrize("fault", ["facts", "folder", "root"])
