@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import openai
@@ -251,7 +252,7 @@ async def test_the_start_is_told_in_phases(worker):
             "weights", "kv cache", "server", "server warm-up", "warm-up", "first poll"} <= set(spans)
     assert spans["worker imports"].meanwhile and spans["worker imports"].end < spans["scheduler imports"].end
     assert spans["warm-up"].start >= spans["server warm-up"].end
-    assert "warm-up: prefill 0." in worker.output and ", chat 0." in worker.output
+    assert re.search(r"warm-up: prefill \d+\.\d\d s, chat \d+\.\d\d s in ", worker.output)
 
 
 async def test_the_schedulers_interpreter_imported_while_the_server_did(worker):
@@ -262,5 +263,5 @@ async def test_the_schedulers_interpreter_imported_while_the_server_did(worker):
                    if b"sglang::scheduler" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     spans = {span.name: span for span in start_report.read(worker.lines)}
     imports = spans["server imports"]
-    # Without a head start it begins when these imports have ended.
-    assert started_at(scheduler) - started_at(server) < (imports.end - imports.start) / 2
+    # Without a head start it begins after these imports have ended.
+    assert started_at(scheduler) - started_at(server) < imports.end - imports.start
