@@ -103,7 +103,7 @@ def answer_pieces(script: Script, body: dict, prompt: str) -> tuple[list[str], s
                   if isinstance(v, int)), None)
     text = without_script(prompt) if script.echo else script.text
     if text is not None:
-        pieces = [text[i:i + 4] for i in range(0, len(text), 4)]
+        pieces = [text] * script.repeat if script.repeat else [text[i:i + 4] for i in range(0, len(text), 4)]
         cut = pieces[:script.tokens if script.tokens is not None else limit]
         return cut, script.finish or ("stop" if len(cut) == len(pieces) else "length")
     count = script.tokens if script.tokens is not None else limit if limit is not None else 16
