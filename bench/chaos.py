@@ -2,8 +2,9 @@
 
     python -m bench.chaos --jobs 5000 --concurrency 64 --seed 1 [--minutes N] [--out FILE]
 
-Engines end, are killed and hang; POSTs of chunks and results fail, break off and are slow; jobs are cancelled, run out
-of time, and ask for nonsense; the worker is told to stop with jobs in flight, and a second one takes what is left.
+Engines end, are killed and hang; POSTs of chunks and results fail, break off, are slow or never answered, or lose their
+answer; jobs are cancelled, run out of time, are the same as others that run, and ask for nonsense; the worker is told
+to stop with jobs in flight, and a second one takes what is left.
 Every job's end is known beforehand. Exit status 1 when one is lost, hung, duplicated or corrupted, or when a worker
 does not end in order.
 """
@@ -16,26 +17,21 @@ import contextlib
 import json
 import random
 import re
-import signal
 import sys
 import time
 from collections import Counter
 
-import aiohttp
-
 from bench import chaos_plan
 from bench.chaos_checks import BAD, Facts, judge
-from bench.chaos_engine import EngineWatch, gone, tree
 from bench.chaos_plan import Plan, Planned
 from bench.chaos_report import Report
+from bench.chaos_workers import Workers
 from local.platform_faults import Fault
 from local.platform_records import Job, Limits, Policy
 from local.runpod_platform import Platform
-from tests.worker import WorkerProcess, contract_environ
 
 _PATIENCE = 120.0  # seconds that a job may take from its submission; the longest limit of the plan is 20
-_PING = 1000  # milliseconds, of which the SDK takes whole seconds
-_STOP_WITHIN = 5.0  # seconds; it takes milliseconds on an idle machine
+_STUCK = 3600.0  # seconds: a POST that is never answered
 # What the worker and the SDK say of their own faults. The engine's lines pass through beside them.
 _TROUBLE = re.compile("internal error|Error handling job|Failed to return job|Error while returning|never retrieved|"
                       "never awaited|Unclosed|Task was destroyed|Failed to get job|failed during shutdown")
@@ -48,9 +44,8 @@ class Chaos:
         self.plan, self.seed, self.concurrency, self.minutes = plan, seed, concurrency, minutes
         self.report = Report({"jobs": len(plan.jobs), "seed": seed, "concurrency": concurrency, "minutes": minutes})
         self.platform = Platform(limits=Limits(execution_timeout=(1, 10**9)), policy=Policy(), long_poll=5)
-        self.workers: list[tuple[WorkerProcess, EngineWatch, asyncio.Task]] = []
         self.jobs: dict[int, Job] = {}
-        self.stopping: dict[str, float] = {}
+        self.workers = Workers(self.platform, self.report, self.jobs, concurrency)
         self._tasks: set[asyncio.Task] = set()
         self._hurting = asyncio.Lock()
         self._final = 0
@@ -58,16 +53,15 @@ class Chaos:
     async def run(self) -> Report:
         started = time.monotonic()
         async with self.platform, contextlib.AsyncExitStack() as stack:
-            self._session = await stack.enter_async_context(
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)))
             self._plan_posts()
-            await self._worker(stack)
+            await self.workers.begin(stack)
+            await self.workers.start()
             progress = self._spawn(self._progress(started), keep=False)
-            await self._feed(stack)
+            await self._feed()
             await asyncio.gather(*self._tasks)
             progress.cancel()
-            held = await self._settled()
-            await self._stop(1)
+            held = await self.workers.settled()
+            await self.workers.stop(1)
             self._conclude(held)
         self.report.seconds = time.monotonic() - started
         return self.report
@@ -79,7 +73,8 @@ class Chaos:
         return task
 
     def _plan_posts(self) -> None:
-        """5 % of the POSTs fail before they take effect, some are slow, and all take a round trip."""
+        """5 % of the POSTs fail before they take effect, some are slow, a few are never answered, and all take a round
+        trip. 2 % of the results take effect and lose their answer: those of chunks cannot be told from new chunks."""
         self.platform.post_delay_ms = 5
         for number, kind in enumerate(("job-stream", "job-done")):
             for place, fault in enumerate((
@@ -87,82 +82,16 @@ class Chaos:
                     Fault(kind, dropped=True, fraction=0.02), Fault(kind, seconds=0.25, fraction=0.03))):
                 fault.random = random.Random(self.seed * 100 + 10 * number + place)
                 self.platform.faults.plan.append(fault)
-
-    # ------------------------------------------------------------ workers
-    async def _worker(self, stack: contextlib.AsyncExitStack) -> None:
-        name = f"worker-{len(self.workers) + 1}"
-        environ = contract_environ(**chaos_plan.ENVIRON, MAX_CONCURRENCY=str(self.concurrency))
-        worker = WorkerProcess(self.platform, environ)
-        worker.environ |= self.platform.worker_environ(name) | {"RUNPOD_PING_INTERVAL": str(_PING)}
-        await stack.enter_async_context(worker)
-        watch = EngineWatch(worker.process.pid)
-        following = asyncio.create_task(watch.run())
-        stack.callback(following.cancel)
-        self.workers.append((worker, watch, following))
-        await worker.line("serving tiny", 120)
-
-    async def _stop(self, number: int) -> None:
-        """SIGTERM, and an orderly end."""
-        worker, watch, following = self.workers[number]
-        name = f"worker-{number + 1}"
-        children = set(await asyncio.to_thread(tree, worker.process.pid))
-        await self._measure_stops(worker)
-        following.cancel()  # its engine is about to be stopped on purpose
-        self.stopping[name] = time.monotonic()
-        worker.process.send_signal(signal.SIGTERM)
-        try:
-            status = await worker.ended(120)
-        except TimeoutError:
-            self.report.problems.append(f"{name} did not end within 120 s of SIGTERM")
-            return
-        if status != 0:
-            self.report.problems.append(f"{name} ended with {status}:\n" + "\n".join(worker.lines[-30:]))
-        left = [pid for pid in children if not gone(pid)]
-        if left:
-            self.report.problems.append(f"{name} left processes behind: {left}")
-
-    async def _settled(self) -> frozenset[str]:
-        """The jobs that the second worker still reports once there is nothing left to do."""
-        record = self.platform.store.workers["worker-2"]
-        seen = record.last_ping
-        with contextlib.suppress(TimeoutError):
-            await self.platform.wait_for(lambda: record.last_ping != seen and not record.jobs, 15)
-        if record.jobs:
-            self.report.problems.append(f"worker-2 still holds {len(record.jobs)} jobs: {', '.join(record.jobs[:5])}")
-        return frozenset(record.jobs)
-
-    async def _ask(self, worker: WorkerProcess, path: str):
-        """What the engine itself says, None when there is no answer."""
-        url = f"http://127.0.0.1:{worker.environ['SGLANG_PORT']}{path}"
-        try:
-            async with self._session.get(url) as response:
-                return await response.json() if response.content_type == "application/json" else response.status
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-
-    async def _ready(self, worker: WorkerProcess) -> None:
-        while True:
-            if await self._ask(worker, "/ready") == 200:
-                return
-            await asyncio.sleep(0.1)
-
-    async def _measure_stops(self, worker: WorkerProcess) -> None:
-        """How long the present engine went on with jobs that were cancelled or out of time."""
-        seen = await self._ask(worker, "/_scripted/requests") or []
-        to_wall = time.time() - time.monotonic()
-        stopped = {job.id: job.ended + to_wall for job in self.jobs.values()
-                   if job.status in ("CANCELLED", "TIMED_OUT") and job.taken is not None}
-        for request in seen:
-            at = stopped.get(request["rid"])
-            if at is not None:
-                delay = (request["ended"] or time.time()) - at
-                self.report.slowest_stop = max(self.report.slowest_stop, delay)
-                if delay > _STOP_WITHIN:
-                    self.report.problems.append(f"the engine went on with {request['rid']} for {delay:.1f} s after it "
-                                                "was cancelled or out of time")
+            stuck = max(1, len(self.plan.jobs) // 1000)
+            self.platform.faults.plan.append(Fault(kind, seconds=_STUCK, times=stuck, fraction=0.02,
+                                                   random=random.Random(self.seed * 100 + 50 + number)))
+        for place, fault in enumerate((Fault("job-done", status=502, fraction=0.01, after=True),
+                                       Fault("job-done", dropped=True, fraction=0.01, after=True))):
+            fault.random = random.Random(self.seed * 100 + 60 + place)
+            self.platform.faults.plan.append(fault)
 
     # ------------------------------------------------------------ jobs
-    async def _feed(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _feed(self) -> None:
         began = time.monotonic()
         room = asyncio.Semaphore(self.concurrency + self.concurrency // 2)  # so that some always wait in the queue
         for planned in self.plan.jobs:
@@ -178,8 +107,8 @@ class Chaos:
                 self._spawn(self._hurt(fault))
             if planned.index == self.plan.stop_at:
                 await self.platform.wait_for(lambda: any(j.status == "IN_PROGRESS" for j in self.jobs.values()))
-                self._spawn(self._stop(0))
-                self._spawn(self._worker(stack))
+                self._spawn(self.workers.stop(0))
+                self._spawn(self.workers.start())
 
     async def _follow(self, planned: Planned, handle, room: asyncio.Semaphore) -> None:
         async def cancel():
@@ -198,22 +127,22 @@ class Chaos:
 
     async def _hurt(self, fault: str) -> None:
         self.report.faults[fault] += 1
-        worker, watch, _ = self.workers[0]
+        worker, watch, _ = self.workers.all[0]
         if fault == "exit":  # the job itself is the fault
             watch.hurt += 1
             return
         async with self._hurting:
             # One fault at a time: the back-off between restarts that fail is not what is tested here.
             async with asyncio.timeout(_PATIENCE):
-                await self._ready(worker)
-                await self._measure_stops(worker)
+                await self.workers.ready(worker)
+                await self.workers.measure_stops(worker)
                 await watch.hit(fault)
 
     async def _progress(self, started: float) -> None:
         while True:
             await asyncio.sleep(2)
             states = Counter(job.status for job in self.jobs.values())
-            ends = sum(len(watch.ends) for _, watch, _ in self.workers)
+            ends = sum(len(watch.ends) for _, watch, _ in self.workers.all)
             print(f"{time.monotonic() - started:5.0f} s: {len(self.jobs)} of {len(self.plan.jobs)} submitted, "
                   f"{self._final} ended, {states['IN_PROGRESS']} running, {states['IN_QUEUE']} waiting, "
                   f"{ends} engines ended", file=sys.stderr, flush=True)
@@ -221,8 +150,8 @@ class Chaos:
     # ------------------------------------------------------------ the end
     def _conclude(self, held: frozenset[str]) -> None:
         report = self.report
-        ends = {f"worker-{i + 1}": watch.ends for i, (_, watch, _) in enumerate(self.workers)}
-        facts = Facts(ends, self.stopping, float(chaos_plan.ENVIRON["DRAIN_TIMEOUT"]), held)
+        ends = {f"worker-{i + 1}": watch.ends for i, (_, watch, _) in enumerate(self.workers.all)}
+        facts = Facts(ends, self.workers.stopping, float(chaos_plan.ENVIRON["DRAIN_TIMEOUT"]), held)
         accepted = Counter(call.job_id for call in self.platform.calls
                            if call.kind == "job-done" and call.status == 200)
         for planned in self.plan.jobs:
@@ -236,10 +165,11 @@ class Chaos:
         for kind in ("job-stream", "job-done"):
             statuses = [call.status for call in self.platform.calls if call.kind == kind]
             report.posts[kind] = {"taken": statuses.count(200), "dropped": statuses.count(0),
-                                  "refused": sum(status >= 500 for status in statuses)}
+                                  "refused": sum(status >= 500 for status in statuses),
+                                  "unanswered": self.platform.begun[kind] - len(statuses)}
         if self.platform.store.oversized_chunks:
             report.problems.append(f"{self.platform.store.oversized_chunks} chunks above the platform's limit")
-        for number, (worker, watch, _) in enumerate(self.workers, 1):
+        for number, (worker, watch, _) in enumerate(self.workers.all, 1):
             report.restarts += sum("restarted: " in line for line in worker.lines)
             report.unexplained += max(0, len(watch.ends) - watch.hurt)
             trouble = [line for line in worker.lines if _TROUBLE.search(line)]
@@ -274,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
             json.dump(report.data(), f, indent=2)
     if options.log:
         with open(options.log, "w", encoding="utf-8") as f:
-            for worker, _, _ in chaos.workers:
+            for worker, _, _ in chaos.workers.all:
                 f.write(worker.output + "\n\n")
     print(report.markdown())
     for problem in report.problems[:50]:

@@ -63,7 +63,7 @@ def make(seed: int, count: int, concurrency: int, faults: int) -> Plan:
     planned = _fault_times(rng, count, stop_at, concurrency, faults)
     jobs = []
     for index in range(count):
-        job = _deadly(rng, index) if planned.get(index) == "exit" else _job(rng, index)
+        job = _deadly(rng, index) if planned.get(index) == "exit" else _twin(rng, index, jobs) or _job(rng, index)
         # Limits of half a minute are met early in the run, so that nobody waits for the last of them.
         if job.texts and not job.fails:
             job = _disturbed(rng, job, may_idle=index < count * 2 // 3)
@@ -164,6 +164,14 @@ def _job(rng: random.Random, index: int) -> Planned:
     _, _, reading, make_input = _KINDS[_NAMES.index(name)]
     text = _text(rng, index)
     return Planned(index, name, make_input({"text": text, **_pace(rng)}), reading, (text,))
+
+
+def _twin(rng: random.Random, index: int, before: list[Planned]) -> Planned | None:
+    """Now and then a job that is the same as one of the last, which may be running still."""
+    if rng.random() >= 0.03:
+        return None
+    alike = [job for job in before[-8:] if job.texts and not job.fails and not job.endless]
+    return replace(rng.choice(alike), index=index, cancel_after=None) if alike else None
 
 
 def _deadly(rng: random.Random, index: int) -> Planned:

@@ -45,13 +45,16 @@ class Report:
         data, outcomes = self.data(), self.outcomes
         codes = ", ".join(f"{count} with {code}" for code, count in data["failed_by_code"].items()) or "none"
         hurt = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items())) or "none"
-        rows = [("jobs submitted", len(self.verdicts)), ("completed exactly", outcomes["completed"]),
+        twins = len(self.verdicts) - len({repr(planned.input) for planned, _ in self.verdicts})
+        rows = [("jobs submitted", len(self.verdicts)), ("the same as another", twins),
+                ("completed exactly", outcomes["completed"]),
                 ("failed with a reason", f"{outcomes['failed']} ({codes})"), ("cancelled", outcomes["cancelled"]),
                 ("timed out", outcomes["timed out"]), *((f"**{bad}**", f"**{outcomes[bad]}**") for bad in BAD),
                 ("faults of the engine", hurt), ("engine restarts", self.restarts),
                 ("ends of an engine that nothing explains", self.unexplained),
                 ("slowest stop of a cancelled or timed out job", f"{self.slowest_stop:.2f} s")]
         rows += [(f"{kind} POSTs", f"{count['taken']} taken, {count['refused']} answered 5xx, "
-                  f"{count['dropped']} dropped") for kind, count in self.posts.items()]
+                  f"{count['dropped']} dropped, {count['unanswered']} never answered")
+                 for kind, count in self.posts.items()]
         rows.append(("seconds", f"{self.seconds:.0f}"))
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

@@ -22,10 +22,12 @@ import aiohttp
 
 from bench import record_cases
 from local import corpus, environments
+from local.platform_waiting import Handle
 from local.runpod_platform import Platform
 from tests.support import ROOT, free_port
 from tests.worker import WorkerProcess
 
+_STATE = ("/v1/models", "/model_info", "/server_info", "/health", "/ready")
 _ABORT_AFTER = 30  # bytes of the answer's text that the client has seen
 
 
@@ -47,15 +49,11 @@ class Log:
         self._paths = {str(environments.tiny_model()): "/models/tiny",
                        str(environments.engine_python().parent.parent): "/opt/engine", str(Path.home()): "~"}
 
-    async def news(self, at_least: int = 0) -> list[dict]:
-        """The lines since the last call, once there are so many."""
-        while True:
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-            lines = text[:text.rfind("\n") + 1].splitlines()
-            if len(lines) - self._read >= at_least:
-                fresh, self._read = lines[self._read:], len(lines)
-                return [json.loads(self._clean(line)) for line in fresh]
-            await asyncio.sleep(0.05)
+    def news(self) -> list[dict]:
+        """The lines since the last call."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        fresh, self._read = lines[self._read:], len(lines)
+        return [json.loads(self._clean(line)) for line in fresh]
 
     def _clean(self, line: str) -> str:
         for path, instead in self._paths.items():
@@ -72,26 +70,41 @@ def _write(file: Path, value: dict) -> None:
     file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-async def _run(platform: Platform, name: str, job_input: dict, log: Log, abort_url: str | None) -> dict:
+async def _run(platform: Platform, name: str, job_input: dict, server: Server, log: Log, abort: bool) -> dict:
     job = await platform.submit(job_input)
-    if abort_url:
-        await _abort(job, abort_url, log.path)
+    if abort:
+        await _abort(job, server)
     await job.finished(120)
+    await server.quiet()
     print(f"  {name}: {job.status} {(job.error or '')[:100]}", flush=True)
     # The state of the server is asked all the time, and belongs to no job.
-    lines = [line for line in await log.news(at_least=1) if line["path"] not in ("/ready", "/health")]
-    return {"job": job_input, "exchanges": lines}
+    return {"job": job_input, "exchanges": [line for line in log.news() if line["path"] not in _STATE[1:]]}
 
 
-async def _abort(job, url: str, log: Path) -> None:
+class Server:
+    """The recording server, and the one behind it."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession):
+        self.url, self.session, self.behind = url, session, ""
+
+    async def quiet(self) -> str:
+        """Wait until every request that is to be written down has been; returns the address of the one behind."""
+        async with self.session.get(f"{self.url}/_recording") as response:
+            return (await response.json())["url"]
+
+    async def abort_all(self) -> None:
+        """Past the recording: this is nothing that the worker asks."""
+        async with self.session.post(f"{self.behind}/abort_request", json={"rid": "", "abort_all": True}) as response:
+            await response.read()
+
+
+async def _abort(job: Handle, server: Server) -> None:
     await job.until(lambda record: record.status == "IN_PROGRESS")
     if job.input.get("stream") or (job.input.get("openai_input") or {}).get("stream"):
         await job.until(lambda record: len(record.text) > _ABORT_AFTER)
     else:
         await asyncio.sleep(0.3)  # in the middle of an answer that takes a second or more
-    async with (aiohttp.ClientSession() as session,
-                session.post(f"{url}/abort_request", json={"rid": "", "abort_all": True}) as response):
-        await response.read()
+    await server.abort_all()
 
 
 async def record(name: str, out: Path) -> None:
@@ -104,18 +117,18 @@ async def record(name: str, out: Path) -> None:
         async with Platform() as platform, WorkerProcess(platform, environ, ready_within=300) as worker:
             await worker.connected()
             async with aiohttp.ClientSession() as session:
-                base = f"http://127.0.0.1:{environ['SGLANG_PORT']}"
-                behind = (await (await session.get(f"{base}/_recording")).json())["url"]
-                for path in ("/v1/models", "/model_info", "/server_info", "/get_model_info", "/get_server_info",
-                             "/health", "/ready"):
-                    await (await session.get(base + path)).read()
-            start = [line for line in _newest(await log.news()) if line.get("ended") and line["status"] < 500]
-            for old in folder.glob("*.json"):
-                old.unlink()
-            _write(folder / "group.json", {"environ": group.environ, "exchanges": start})
-            for jobs, url in ((group.jobs, None), (group.aborted, behind)):
-                for case, job_input in jobs.items():
-                    _write(folder / f"{case}.json", await _run(platform, case, job_input, log, url))
+                server = Server(f"http://127.0.0.1:{environ['SGLANG_PORT']}", session)
+                for path in _STATE:
+                    async with session.get(server.url + path) as response:
+                        await response.read()
+                server.behind = await server.quiet()
+                for old in folder.glob("*.json"):
+                    old.unlink()
+                start = [line for line in _newest(log.news()) if line["ended"] and line["status"] < 500]
+                _write(folder / "group.json", {"environ": group.environ, "exchanges": start})
+                for jobs, abort in ((group.jobs, False), (group.aborted, True)):
+                    for case, job_input in jobs.items():
+                        _write(folder / f"{case}.json", await _run(platform, case, job_input, server, log, abort))
             worker.process.terminate()
             await worker.ended(60)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from local import corpus
 
 _FRANCE, _UNICODE = "What is the capital of France?", "Write a line with accents and emoji."
-_TOO_LONG = "word " * 3000  # more than the tiny model's 2,048 tokens
+_TOO_LONG = "word " * 700  # more than the tiny model's 2,048 tokens
 _SCHEMA = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"],
            "additionalProperties": False}
 _SAMPLING = {"max_new_tokens": 40, "temperature": 0}

@@ -5,7 +5,7 @@
 Starts RECORD_COMMAND with the same flags on a port of its own, carries every request to it, and appends one JSON line
 for each to FILE when its answer has ended: {"method", "path", "body", "status", "content_type", "pieces", "ended"},
 where `pieces` are the bytes of the answer as they arrived (see recorded.as_json) and `ended` is false when the
-connection broke before the answer's end. GET /_recording tells the address of the server behind.
+connection broke before the answer's end. GET /_recording tells the address of the server behind, once none is open.
 """
 
 from __future__ import annotations
@@ -31,17 +31,22 @@ class Recorder:
 
     def __init__(self, url: str, out):
         self.url, self.out = url, out
+        self._open, self._quiet = 0, asyncio.Event()
+        self._quiet.set()
         self.app = web.Application(client_max_size=_MAX_BODY)
         self.app.router.add_get("/_recording", self._told)
         self.app.router.add_route("*", "/{path:.*}", self._carry)
         self._session: aiohttp.ClientSession | None = None
 
     async def _told(self, _request: web.Request) -> web.Response:
+        await self._quiet.wait()
         return web.json_response({"url": self.url})
 
     async def _carry(self, request: web.Request) -> web.StreamResponse:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False)
+        self._open += 1
+        self._quiet.clear()
         raw = await request.read()
         headers = {k: v for k, v in request.headers.items() if k in ("Authorization", "Content-Type")}
         line = {"method": request.method, "path": request.raw_path, "body": json.loads(raw) if raw else None}
@@ -67,6 +72,9 @@ class Recorder:
                 line = {**line, "pieces": recorded.as_json(pieces), "ended": line.get("ended", False)}
                 self.out.write(json.dumps(line, ensure_ascii=False) + "\n")
                 self.out.flush()
+            self._open -= 1
+            if not self._open:
+                self._quiet.set()
 
 
 def _free_port() -> int:

@@ -27,6 +27,7 @@ async def test_nothing_is_lost_hung_duplicated_or_corrupted():
     assert all(report.outcomes[outcome] for outcome in ("failed", "cancelled", "timed out"))
     assert sum(report.faults.values()) == 4 and report.restarts
     assert report.posts["job-stream"]["refused"] and report.posts["job-stream"]["dropped"]
+    assert all(report.posts[kind]["unanswered"] for kind in ("job-stream", "job-done"))
 
 
 async def test_a_job_that_is_cancelled_before_it_begins_does_not_run():
@@ -42,6 +43,13 @@ async def test_a_job_that_is_cancelled_before_it_begins_does_not_run():
         worker.process.terminate()
         assert "stopping: 0 running jobs" in await worker.line("stopping: ")
         assert await worker.ended() == 0
+
+
+def test_a_plan_has_twins_that_run_at_the_same_time():
+    jobs = chaos_plan.make(seed=1, count=400, concurrency=64, faults=5).jobs
+    twins = [job for job in jobs for other in jobs[max(0, job.index - 8):job.index] if job.texts and not job.fails
+             and job.input == other.input and job.kind != "models"]
+    assert len(twins) >= 5
 
 
 def test_a_seed_gives_the_same_plan():
