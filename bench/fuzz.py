@@ -1,11 +1,12 @@
 """Fuzz: arbitrary JSON as the input of jobs, straight into the handler, in front of a scripted engine.
 
-    python -m bench.fuzz --inputs 10000 --seed 1
+    python -m bench.fuzz --inputs 10000 --seed 1 [--keep]
 
 Every job must end: with one JSON value, with text chunks of whole events, or with exactly one {"error": JSON text},
 which comes last; and whatever it gives must be encodable as the SDK encodes it. Some jobs are cancelled on the way.
 Afterwards no task and no socket may be left, memory must not have grown, and an ordinary request must work. Exit
-status 1 otherwise.
+status 1 otherwise. Before the new inputs come those that once failed, from fuzz_corpus.jsonl; --keep adds to them what
+fails now.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import fuzz_inputs
+from bench import fuzz_corpus, fuzz_inputs
 from bench.chaos_checks import READERS, Corrupt
+from bench.fuzz_checks import wrong_with
 from job.model import ModelFacts
 from job.worker import Worker
 from settings import config
@@ -36,18 +38,19 @@ from tests.worker import contract_environ
 AT_ONCE = 16
 _HANG = 60.0  # seconds; nothing in a run takes one
 _MOST_GROWTH = 4e6  # bytes that may stay allocated after the first fifth of the inputs, caches included
-_ERROR_FIELDS = {"message", "type", "param", "code", "job_id"}
 # Every prompt gets the same short answer, whatever number of tokens an input asks for.
 _SCRIPT = json.dumps({"text": "Paris is the capital of France. 🦜"})
 
 
 @dataclass
 class Report:
-    """endings: how many jobs ended how; growth: bytes that stayed allocated, and of resident memory."""
+    """endings: how many jobs ended how; failing: the inputs that must not fail so; growth: bytes that stayed allocated,
+    and of resident memory."""
 
     inputs: int
     seed: int
     endings: Counter = field(default_factory=Counter)
+    failing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     growth: int = 0
     resident_growth: int = 0
@@ -85,38 +88,6 @@ def _sockets() -> int:
 def _resident() -> int:
     with open("/proc/self/statm") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def wrong_with(outputs: list) -> str | None:
-    """What no consumer of a job's outputs could live with, or None."""
-    if not outputs:
-        return "nothing came out"
-    for place, output in enumerate(outputs):
-        try:
-            json.dumps({"output": output}, ensure_ascii=False).encode()  # as rp_http and aiohttp do
-        except (ValueError, TypeError) as error:
-            return f"cannot be sent: {error}"
-        if isinstance(output, dict) and output.get("error"):
-            if place != len(outputs) - 1 or set(output) != {"error"}:
-                return f"an error that is not alone at the end: {str(output)[:300]}"
-            return _wrong_error(output["error"])
-    if len(outputs) == 1 and isinstance(outputs[0], (dict, list)):
-        return None
-    if not all(isinstance(output, str) and output.endswith(("\n\n", "\r\n\r\n")) for output in outputs):
-        return f"neither one value nor whole events: {str(outputs)[:300]}"
-    return None
-
-
-def _wrong_error(text: object) -> str | None:
-    try:
-        error = json.loads(text)
-    except (TypeError, ValueError):
-        return f"an error that is no JSON text: {text!r}"[:400]
-    if set(error) != _ERROR_FIELDS or type(error["code"]) is not int or not error["message"]:
-        return f"an error of another shape: {text[:400]}"
-    if error["message"].startswith("Internal error") or "Traceback" in text:
-        return f"a fault of the worker: {text[:400]}"
-    return None
 
 
 class Fuzz:
@@ -165,6 +136,7 @@ class Fuzz:
                 await asyncio.wait({job})
         except TimeoutError:
             self.report.problems.append(f"did not end within {_HANG:.0f} s: {line[:600]}")
+            self.report.failing.append(line)
             job.cancel()
             return
         if job.cancelled():
@@ -174,6 +146,7 @@ class Fuzz:
         if wrong:
             self.report.problems.append(f"{wrong}\n    {line[:600]}")
             self.report.endings["wrong"] += 1
+            self.report.failing.append(line)
         elif isinstance(outputs[-1], dict) and "error" in outputs[-1] and outputs[-1]["error"]:
             self.report.endings[f"failed {json.loads(outputs[-1]['error'])['code']}"] += 1
         else:
@@ -210,14 +183,16 @@ class Fuzz:
 
 
 def run(inputs: int, seed: int) -> Report:
-    """Make the inputs, run them, judge."""
-    report = Report(inputs, seed)
+    """The corpus, then so many new inputs: run them, judge."""
+    kept = fuzz_corpus.read()
+    report = Report(inputs + len(kept), seed)
     started = time.monotonic()
     environ = contract_environ(MAX_INPUT_MB="0.4", RETRY_TIMEOUT="0.5", REQUEST_TIMEOUT="30", ENGINE_IDLE_TIMEOUT="30")
     snapshot = json.loads((Path(ROOT) / "builder" / "flags.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder, Scripted("--script", _SCRIPT) as scripted:
         path = f"{folder}/inputs"
         with open(path, "w", encoding="utf-8") as out:
+            out.writelines(line + "\n" for line in kept)
             fuzz_inputs.write(out, inputs, seed)
 
         async def all_of_them() -> None:
@@ -236,9 +211,12 @@ def main(argv: list[str] | None = None) -> int:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--inputs", type=int, default=10_000, help="default: %(default)s")
     p.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    p.add_argument("--keep", action="store_true", help="add what fails to the corpus")
     options = p.parse_args(argv)
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):  # the worker's log
         report = run(options.inputs, options.seed)
+    if options.keep:
+        fuzz_corpus.keep(report.failing, f"found with seed {options.seed}")
     print(report.markdown())
     for problem in report.problems[:30]:
         print(f"\n{problem}")

@@ -4,16 +4,26 @@ import json
 
 import pytest
 
-from bench import fuzz
+from bench import fuzz, fuzz_corpus
+from bench.fuzz_checks import wrong_with
 
 
 @pytest.mark.timeout(240)
 def test_no_input_breaks_the_handler():
     report = fuzz.run(inputs=500, seed=2)
     assert report.clean, report.markdown() + "\n" + "\n".join(report.problems)
-    assert sum(report.endings.values()) == 500
+    assert sum(report.endings.values()) == 500 + len(fuzz_corpus.read())
     # The inputs were not all refused at the door.
     assert report.endings["value"] > 20 and report.endings["stream"] > 10 and report.endings["failed 400"] > 50
+
+
+def test_what_fails_is_kept_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(fuzz_corpus, "FILE", tmp_path / "corpus")
+    fuzz_corpus.FILE.touch()
+    failing = ['{"text": "\\ud800"}', '{"a": NaN}']
+    fuzz_corpus.keep(failing, "why")
+    fuzz_corpus.keep(failing, "again")
+    assert fuzz_corpus.read() == failing
 
 
 ERROR = json.dumps({"message": "no", "type": "t", "param": None, "code": 400, "job_id": "j"})
@@ -23,7 +33,7 @@ ERROR = json.dumps({"message": "no", "type": "t", "param": None, "code": 400, "j
     [{"answer": 1}], [[{"answer": 1}]], ["data: 1\n\n", "data: [DONE]\n\n"], [{"error": ERROR}],
     ["data: 1\n\n", {"error": ERROR}]])
 def test_good_outputs(outputs):
-    assert fuzz.wrong_with(outputs) is None
+    assert wrong_with(outputs) is None
 
 
 @pytest.mark.parametrize("outputs", [
@@ -32,4 +42,4 @@ def test_good_outputs(outputs):
     [{"error": "no JSON"}], [{"error": ERROR.replace("400", '"400"')}],
     [{"error": ERROR.replace('"no"', '"Internal error of the worker (KeyError)."')}]])
 def test_bad_outputs(outputs):
-    assert fuzz.wrong_with(outputs)
+    assert wrong_with(outputs)
