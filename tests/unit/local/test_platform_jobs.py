@@ -1,13 +1,15 @@
 """The platform stand-in's job store, planned faults and rate limits: pure, on a clock of the test's own."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from local.platform_faults import Faults
 from local.platform_jobs import JobStore
+from local.platform_program import parser
 from local.platform_rates import RATES, WINDOW, Rates
-from local.platform_records import FINAL, Limits, Policy, Refused, Unknowns
+from local.platform_records import FINAL, UNKNOWNS, Limits, Policy, Refused, Unknowns
 
 
 class Clock:
@@ -107,6 +109,15 @@ def test_the_limits_count_the_bytes_of_the_body_not_the_characters(clock):
     for accept in (store.chunk, store.done):
         with pytest.raises(Refused):
             accept("w", job.id, body)
+
+
+def test_every_choice_of_what_is_unknown_is_told_and_can_be_given_on_the_command_line():
+    told = (Path(__file__).resolve().parents[3] / "docs" / "clients.md").read_text(encoding="utf-8")
+    for name, (_, choices) in UNKNOWNS.items():
+        option = f"--{name.replace('_', '-')}"
+        assert option in told
+        assert getattr(Unknowns(), name) == choices[0] == getattr(parser().parse_args([]), name)
+        assert [getattr(parser().parse_args([option, choice]), name) for choice in choices] == list(choices)
 
 
 @pytest.mark.parametrize("wrong", [{"get_input": "none"}, {"abandoned": ""}, {"stream_header": None},
