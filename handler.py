@@ -49,16 +49,17 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict[
 
     cold.warm(worker.facts)
     worker.watch()
-    limit, warning = queue.jobs_at_once(settings.max_concurrency, engine.capacity())
-    if warning:
-        utils.log(warning, "warn")
+    limit = queue.jobs_at_once(settings.max_concurrency, engine.capacity())
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
     try:
         queue.serve(worker.handle, limit=limit, drain_timeout=settings.shutdown_timeout, fail_all=worker.fail_all,
                     on_poll=cold.first_poll, on_end=worker.upstream.close)
+    except SystemExit:
+        if not worker.lost:
+            raise
     finally:
         engine.stop(_ENGINE_STOP)
-    return 0
+    return 1 if worker.lost else 0
 
 
 def _arguments() -> argparse.Namespace:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from answer import streaming
@@ -88,6 +88,11 @@ class Upstream:
         await asyncio.gather(*self._aborts)
         await self._network.close()
 
+    @property
+    def running(self) -> int:
+        """How many requests are under way."""
+        return len(self._running)
+
     def _heard(self) -> None:
         self.last_sign = time.monotonic()
 
@@ -96,7 +101,7 @@ class Upstream:
         for job in list(self._running):
             job.fail(error)
 
-    async def run(self, request: Request) -> AsyncIterator[Piece]:
+    async def run(self, request: Request) -> AsyncGenerator[Piece, None]:
         """Carry `request` to the engine. Yields text chunks of whole events, or one JSON value.
 
         Raises JobError for every failure. A stream that has begun and then fails first gets an event with the

@@ -174,8 +174,8 @@ class Fuzz:
         report.sockets_left = _sockets() - sockets
         if report.tasks_left:
             report.problems.append(f"tasks left: {asyncio.all_tasks()}"[:1000])
-        if self.worker.active:
-            report.problems.append(f"the worker counts {self.worker.active} jobs as running")
+        if self.worker.upstream.running:
+            report.problems.append(f"the worker counts {self.worker.upstream.running} requests as running")
         if report.sockets_left > 0 or report.sockets_open > 2 * AT_ONCE:
             report.problems.append(f"{report.sockets_left} sockets left, {report.sockets_open} open at most")
         if report.growth > _MOST_GROWTH:

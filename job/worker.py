@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import time
+import signal
 import traceback
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import utils
@@ -27,8 +28,7 @@ from job.quarantine import Quarantine
 from settings.config import Settings
 from utils import JobError
 
-# Seconds that running jobs get to deliver their failure after the engine was lost.
-_DELIVERY = 5.0
+Piece = str | dict[str, Any] | list[Any]
 
 
 class Worker:
@@ -36,7 +36,8 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
-        self.active = 0
+        self.lost = False  # the engine has ended for good
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.quarantine, self._reading = Quarantine(), asyncio.Lock()
         self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
@@ -61,16 +62,13 @@ class Worker:
         self.engine.watch(last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
 
     def _give_up(self, reason: str) -> None:
-        """Let running jobs deliver their failure, then end the process with 1, so that RunPod replaces the worker.
-
-        Runs in the engine owner's thread: the SDK's own loop would only end after its long poll for jobs.
-        """
+        """Fail every job, and end the worker as a signal would: jobs are delivered, no more are taken. `lost` then says
+        that this was no orderly end, so that RunPod replaces the worker. Runs in the engine owner's thread."""
         utils.log(reason, "error")
-        deadline = time.monotonic() + _DELIVERY
-        while self.active and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.5)  # the SDK posts a job's failure after its generator has ended
-        os._exit(1)
+        self.lost = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.fail_all)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def fail_all(self) -> None:
         """Make every running job fail, and every later one, because the worker has to stop."""
@@ -78,13 +76,12 @@ class Worker:
                                 type="overloaded_error", code=503)
         self.upstream.fail_all(self.stopped)
 
-    async def handle(self, job: dict):
+    async def handle(self, job: dict[str, Any]) -> AsyncGenerator[Piece, None]:
         """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
         job_id = str(job.get("id") or "local")
-        self.active += 1
         begun = False
         try:
-            async with contextlib.aclosing(self._answer(job, job_id)) as answer:
+            async with contextlib.aclosing(self.answer(job.get("input"), job_id)) as answer:
                 async for chunk in answer:
                     begun = True
                     yield chunk
@@ -100,8 +97,6 @@ class Worker:
             if not begun and (event := refusal.event(job.get("input"), failed, job_id)):
                 yield event
             yield {"error": failed.to_json(job_id)}
-        finally:
-            self.active -= 1
 
     async def _checked(self, job_input: Any, job_id: str) -> Request:
         """The request that a job asks for. What takes long to read is read beside the event loop, one at a time."""
@@ -120,10 +115,13 @@ class Worker:
         self.quarantine.check(request.path, request.body)
         return request
 
-    async def _answer(self, job: dict, job_id: str):
+    async def answer(self, job_input: Any, job_id: str) -> AsyncGenerator[Piece, None]:
+        """Yields text chunks of events, or one JSON value. Raises JobError; a stream that has begun gets an event of
+        its route first."""
+        self._loop = asyncio.get_running_loop()
         if self.stopped:
             raise self.stopped
-        request = await self._checked(job.get("input"), job_id)
+        request = await self._checked(job_input, job_id)
         for note in request.notes:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""

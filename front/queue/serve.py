@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+import utils
 from front.answers import Handle
 from utils import JobError
 
@@ -39,18 +40,18 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
-def jobs_at_once(wanted: int | None, capacity: int | None) -> tuple[int, str | None]:
-    """How many jobs to take at once, and a warning: what is `wanted`, else what the server says it can run, bounded.
+def jobs_at_once(wanted: int | None, capacity: int | None) -> int:
+    """How many jobs to take at once: what is `wanted`, else what the server says it can run, bounded.
 
     On an H200 with an 8B model throughput grows threefold from 32 to 128 streams and by 5 % from 128 to 256, while the
     slowest first token doubles: more than BOUND only empties the queue that RunPod scales by.
     """
     if not wanted:
-        return max(1, min(capacity or BOUND, BOUND)), None
-    if wanted <= NAMED_IN_A_PING:
-        return wanted, None
-    return wanted, (f"MAX_CONCURRENCY={wanted}: the runpod SDK's ping names every running job in its address, which "
-                    f"passes 8 KB at about {NAMED_IN_A_PING} jobs and may be refused")
+        return max(1, min(capacity or BOUND, BOUND))
+    if wanted > NAMED_IN_A_PING:
+        utils.log(f"MAX_CONCURRENCY={wanted}: the runpod SDK's ping names every running job in its address, which "
+                  f"passes 8 KB at about {NAMED_IN_A_PING} jobs and may be refused", "warn")
+    return wanted
 
 
 def serve(handle: Handle, *, limit: int, drain_timeout: float, fail_all: Callable[[], None],
