@@ -21,7 +21,7 @@ _STATUSES = {"invalid_request_error": 400, "authentication_error": 401, "permiss
              "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "overloaded_error": 503,
              "timeout_error": 504, "request_timeout_error": 504,
              "invalid_prompt": 400, "context_length_exceeded": 400, "rate_limit_exceeded": 429,
-             "server_is_overloaded": 503}
+             "server_is_overloaded": 503, "model_not_found": 404}
 # /v1/responses makes text of an exception, with its status in front (fastapi's HTTPException), and "server_error" of
 # all that fails in a stream: there only the words are left.
 _NUMBERED = re.compile(r"([45]\d\d): (?=.)")

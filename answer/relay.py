@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from answer import streaming
 from answer.newest import Newest
 from answer.running import Running
-from answer.told import Told, by_engine
+from answer.told import MESSAGES, Told, by_engine
 from answer.wire import Reply
 
 # Events that come before the first with words in it; a stream is paced from those on. Chat begins with the role.
@@ -97,6 +97,7 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
     newest = Newest() if job.request.path == "/generate" else None
     unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
     begun = 0.0  # when the last delivery was begun, 0 before the first
+    held = b""
     try:
         while True:
             if unpaced < 0:
@@ -108,7 +109,11 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
                 buffer.feed(data)
             else:
                 buffer.finish()
-            for chunk in chunks(buffer.take(), newest, not data, chunk_bytes, job.request.path, reply.status):
+            block, held = held + buffer.take(), b""
+            if data and not job.last and _only_opens(block, job.request.path):
+                held = block
+                continue
+            for chunk in chunks(block, newest, not data, chunk_bytes, job.request.path, reply.status):
                 if isinstance(chunk, Told):
                     raise chunk
                 pace.streams += not begun  # one that still waits for its first token takes no share
@@ -122,6 +127,12 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
         pace.streams -= begun > 0
 
 
+def _only_opens(block: bytes, path: str) -> bool:
+    """Whether this is the event that opens a message: the engine sends it with the first word, or right before it says
+    that it had no room (sglang: entrypoints/anthropic/serving.py), and then another attempt opens it anew."""
+    return path == MESSAGES and block.startswith(b"event: message_start") and block.count(b"event: ") == 1
+
+
 def chunks(block: bytes, newest: Newest | None, last: bool, limit: int, path: str,
            status: int) -> Iterator[str | Told]:
     """What can be sent now of a block of whole events, as texts of at most `limit` bytes; a failure ends them."""
@@ -133,6 +144,8 @@ def chunks(block: bytes, newest: Newest | None, last: bool, limit: int, path: st
     for position, event in enumerate(events):
         if found := streaming.event_failure(event):
             failed, events = by_engine(event, found, path, status), events[:position]
+            if _only_opens(b"".join(events), path):
+                events = []
             break
     if newest is not None:
         newest.add(events)

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from answer.failures import failure
+from answer.readable import readable
 from utils import JobError, redact
 
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
@@ -41,7 +42,8 @@ def by_engine(event: bytes, found: dict[str, Any], path: str, status: int) -> To
     if path in (MESSAGES, RESPONSES) and event.startswith(b"event: "):
         text = event.decode("utf-8", "replace")
         said = found.get("error") if isinstance(found.get("error"), dict) else {}
-        if isinstance(said, dict) and said.get("message") == error.message and b"data: {" in event:
+        words = said.get("message") if isinstance(said, dict) else None
+        if isinstance(words, str) and readable(words) == words:
             own = redact(text)  # as it is
     return Told(error, own)
 

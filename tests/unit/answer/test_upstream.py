@@ -72,6 +72,25 @@ async def test_what_did_not_run_and_what_broke_unseen_is_tried_again(first, abor
     assert network.aborted == aborted * 2  # before the same id is used again
 
 
+START, ERROR = ('event: message_start\ndata: {"type": "message_start"}\n\n',
+                'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "%s"}}\n\n')
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_message_that_was_opened_to_say_that_there_is_no_room_is_tried_again(together):
+    parts = [START.encode(), (ERROR % "The request queue is full.").encode()]
+    full = [b"".join(parts)] if together else parts
+    network = Network(lambda: Reply(*full), lambda: Reply(START.encode(), b"event: ping\ndata: {}\n\n"))
+    chunks, failed = await collect(network, request(stream=True, path="/v1/messages"))
+    assert failed is None and "".join(chunks) == START + "event: ping\ndata: {}\n\n"
+    assert len(network.sent) == 2
+
+
+async def test_a_message_that_is_only_opened_arrives():
+    network = Network(lambda: Reply(START.encode()))
+    assert await collect(network, request(stream=True, path="/v1/messages")) == ([START], None)
+
+
 async def test_it_is_tried_again_as_long_as_patience_lasts():
     network = Network(*[lambda: whole(FULL, 503)] * 1000)
     chunks, failed = await collect(network, request(), retry=0.05)
