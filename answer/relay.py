@@ -102,8 +102,10 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
         while True:
             if unpaced < 0:
                 await pace.turn(reply, begun)
-            async with asyncio.timeout(idle):
-                data = await reply.some()
+            data = reply.arrived()
+            if not data:
+                async with asyncio.timeout(idle):
+                    data = await reply.some()
             heard()
             if data:
                 buffer.feed(data)

@@ -7,8 +7,7 @@ nothing of the client's own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import aiohttp
@@ -33,6 +32,9 @@ class Reply(Protocol):
     content_type: str
     ended: asyncio.Future[None]
 
+    def arrived(self) -> bytes:
+        """What has arrived; b"" for nothing, be it the end or not."""
+
     async def some(self) -> bytes:
         """What has arrived, as soon as there is anything; b"" at the end."""
 
@@ -56,14 +58,12 @@ class Network(Protocol):
         """Close the connections; what still runs breaks off."""
 
 
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise Unreached(type(error).__name__) from error
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise Broke(type(error).__name__) from error
+_FAILURES = (aiohttp.ClientError, ConnectionError)
+
+
+def _named(error: Exception) -> Broke:
+    unreached = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+    return (Unreached if unreached else Broke)(type(error).__name__)
 
 
 class Http:
@@ -95,10 +95,12 @@ class Http:
             if isinstance(body, Pieces):
                 headers["Content-Length"] = str(body.size)
             data = body.each() if isinstance(body, Pieces) else await encoded(body)
-        with _named():
+        try:
             # encoded=True: the path comes from the route table and must reach the engine letter by letter.
             return _HttpReply(await self._client().request(
                 method, URL(self._base + path, encoded=True), data=data, headers=headers, allow_redirects=False))
+        except _FAILURES as error:
+            raise _named(error) from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -116,13 +118,23 @@ class _HttpReply:
         if not self.ended.done():
             self.ended.set_result(None)
 
+    def arrived(self) -> bytes:
+        try:
+            return self._content.read_nowait()
+        except _FAILURES as error:
+            raise _named(error) from error
+
     async def some(self) -> bytes:
-        with _named():
+        try:
             return await self._content.readany()
+        except _FAILURES as error:
+            raise _named(error) from error
 
     async def whole(self) -> bytes:
-        with _named():
+        try:
             return await self._response.read()
+        except _FAILURES as error:
+            raise _named(error) from error
 
     def pausable(self) -> asyncio.Transport | None:
         connection = self._response.connection  # none once the answer has ended

@@ -17,6 +17,9 @@ class Reply:
         self.ended = asyncio.get_running_loop().create_future()
         self.closed = False
 
+    def arrived(self) -> bytes:
+        return self._parts.pop(0) if self._parts and isinstance(self._parts[0], bytes) else b""
+
     async def some(self) -> bytes:
         while self._parts:
             part = self._parts.pop(0)
