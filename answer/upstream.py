@@ -223,7 +223,10 @@ class Upstream:
         with contextlib.suppress(Broke, OSError, TimeoutError):
             async with asyncio.timeout(5):
                 reply = await self._network.send("POST", "/abort_request", {"rid": rid}, admin=True)
-                await reply.whole()
+                try:
+                    await reply.whole()
+                finally:
+                    reply.close()
 
 
 def _closed(job: Running) -> End:
