@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
-import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from answer import streaming
-from answer.failures import failure
 from answer.outcome import End, Outcome, Step, follows, of_error
 from answer.relay import Pace, relay
 from answer.request import Request
 from answer.running import Running
 from answer.told import error_event
+from answer.value import value_of
 from answer.wire import Broke, Http, Network, Reply, Unreached
 from utils import JobError
 
@@ -29,7 +26,6 @@ Piece = str | dict[str, Any] | list[Any]
 
 KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 _RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +160,7 @@ class Upstream:
                 reply = await self._send(request)
                 self._heard()
                 if reply.status >= 400 or reply.content_type != "text/event-stream":
-                    return End(Outcome.ANSWERED, answer=await _json(reply))
+                    return End(Outcome.ANSWERED, answer=value_of(await reply.whole(), reply.status))
             await relay(reply, job, self._pace, idle=limit, chunk_bytes=self._chunk_bytes, heard=self._heard)
             return End(Outcome.ANSWERED)
         except Broke as error:
@@ -204,7 +200,7 @@ class Upstream:
         messages = [{"role": "user", "content": text}]
         reply = await self._network.send("POST", "/tokenize", {"messages": messages})
         try:
-            answer = await _json(reply)
+            answer = value_of(await reply.whole(), reply.status)
         finally:
             reply.close()
         if not isinstance(answer, dict) or "tokens" not in answer:
@@ -232,22 +228,3 @@ class Upstream:
 def _closed(job: Running) -> End:
     return End(Outcome.CLOSING, job.error or JobError(
         "The worker was stopped before this job was done; send it again.", type="overloaded_error", code=503))
-
-
-async def _json(reply: Reply) -> dict[str, Any] | list[Any]:
-    """The answer as a JSON value; raises JobError when it is an error, of whatever status."""
-    raw = await reply.whole()
-    value: Any
-    try:
-        value = json.loads(raw) if raw else None
-        if _SURROGATE.search(raw):  # one without its other half is no UTF-8, and the job could not be delivered
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    except ValueError:
-        value = raw.decode("utf-8", "replace")
-    if reply.status >= 400:
-        raise failure(value, reply.status)
-    if isinstance(value, dict) and (failed := streaming.failure_in(value)):
-        raise failure(failed, reply.status)
-    if isinstance(value, (dict, list)):
-        return value
-    return {"status": "ok"} if value is None else {"text": str(value)}
