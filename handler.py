@@ -13,10 +13,8 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 import time
-from types import FrameType
 from typing import Any
 
 import utils
@@ -74,10 +72,6 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def _stop_early(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
-
-
 def main() -> int:
     """The worker from its first line to its exit status."""
     started = time.monotonic()
@@ -105,9 +99,7 @@ def main() -> int:
                         settings.startup_timeout, settings.max_restarts, settings.restart_window,
                         settings.hang_timeout))
     engine.on_restarted(cold.restarted)
-    # Until a front installs its own: an ordinary end of the interpreter, so that the engine is stopped in order.
-    signal.signal(signal.SIGTERM, _stop_early)
-    signal.signal(signal.SIGINT, _stop_early)
+    process.end_at_signals()
     try:
         engine.start()
         cold.launched(engine)

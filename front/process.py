@@ -26,6 +26,15 @@ def settle_memory() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
+def end_at_signals() -> None:
+    """Until a front heeds them: SIGTERM and SIGINT end the interpreter in order, so that the engine is stopped."""
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
 def run(main: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None], *, patience: float) -> None:
     """Run `main` on an event loop of its own, until it returns.
 

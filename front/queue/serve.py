@@ -13,9 +13,8 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-import utils
 from front.answers import Handle
-from utils import JobError
+from utils import JobError, log
 
 BOUND = 128  # jobs at once, unless MAX_CONCURRENCY says otherwise: see `jobs_at_once`
 NAMED_IN_A_PING = 180  # jobs with RunPod's ids of 36 characters and a suffix
@@ -41,7 +40,7 @@ def _die_with_parent() -> None:
 
 
 def jobs_at_once(wanted: int | None, capacity: int | None) -> int:
-    """How many jobs to take at once: what is `wanted`, else what the server says it can run, bounded.
+    """How many jobs to take at once: what is `wanted`, else what the server says it can run, at most BOUND.
 
     On an H200 with an 8B model throughput grows threefold from 32 to 128 streams and by 5 % from 128 to 256, while the
     slowest first token doubles: more than BOUND only empties the queue that RunPod scales by.
@@ -49,8 +48,8 @@ def jobs_at_once(wanted: int | None, capacity: int | None) -> int:
     if not wanted:
         return max(1, min(capacity or BOUND, BOUND))
     if wanted > NAMED_IN_A_PING:
-        utils.log(f"MAX_CONCURRENCY={wanted}: the runpod SDK's ping names every running job in its address, which "
-                  f"passes 8 KB at about {NAMED_IN_A_PING} jobs and may be refused", "warn")
+        log(f"MAX_CONCURRENCY={wanted}: the runpod SDK's ping names every running job in its address, which passes "
+            f"8 KB at about {NAMED_IN_A_PING} jobs and may be refused", "warn")
     return wanted
 
 
