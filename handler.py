@@ -28,7 +28,8 @@ _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "fl
 _ENGINE_STOP = 15.0
 
 
-def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict[str, Any] | None) -> int:
+def serve(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
+          job: dict[str, Any] | None) -> int:
     """Everything between a started server and the worker's end. Returns the exit status."""
     began = time.monotonic()
     # Not above: while these load, the server is loading too.
@@ -46,18 +47,15 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, job: dict[
         return asyncio.run(local.run(worker.handle, job, worker.upstream.close))
 
     cold.warm(worker.facts)
-    worker.watch()
+    worker.watch(ending.give_up)
     limit = queue.jobs_at_once(settings.max_concurrency, engine.capacity())
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
     try:
-        queue.serve(worker.handle, limit=limit, drain_timeout=settings.shutdown_timeout, fail_all=worker.fail_all,
-                    on_poll=cold.first_poll, on_end=worker.upstream.close)
-    except SystemExit:
-        if not worker.lost:
-            raise
+        queue.serve(worker.handle, limit=limit, ending=ending, fail_all=worker.fail_all, on_poll=cold.first_poll,
+                    on_end=worker.upstream.close)
     finally:
         engine.stop(_ENGINE_STOP)
-    return 1 if worker.lost else 0
+    return ending.status
 
 
 def _arguments() -> argparse.Namespace:
@@ -93,17 +91,17 @@ def main() -> int:
     for level, line in settings.notices:
         utils.log(line, level)
 
+    ending = process.Ending(settings.shutdown_timeout)
     cold = ColdStart(settings, snapshot, started)
     engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
                     api_key=settings.api_key, listen=cold.listen, patience=Patience(
                         settings.startup_timeout, settings.max_restarts, settings.restart_window,
                         settings.hang_timeout))
     engine.on_restarted(cold.restarted)
-    process.end_at_signals()
     try:
         engine.start()
         cold.launched(engine)
-        return serve(settings, engine, cold, job)
+        return serve(settings, engine, cold, ending, job)
     except EngineError as error:
         utils.log(str(error), "error")
         cold.failed()

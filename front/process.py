@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -10,7 +11,10 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
+import utils
+
 LAST_RESORT = 15.0  # seconds beyond its patience after which a process ends, whatever holds it up
+LAST_PATIENCE = 5.0  # seconds that running jobs get to deliver their failure after the engine was lost
 AFTERWARDS = 60.0  # seconds for what follows: the engine's end, and the last save of its kernels
 
 
@@ -26,52 +30,67 @@ def settle_memory() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-def end_at_signals() -> None:
-    """Until a front heeds them: SIGTERM and SIGINT end the interpreter in order, so that the engine is stopped."""
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+class Ending:
+    """When this process ends, and with which status; make it in the main thread, early.
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None], *, patience: float) -> None:
-    """Run `main` on an event loop of its own, until it returns.
-
-    At SIGTERM or SIGINT `stop` is called on that loop, and `main` should return within `patience` seconds; much later
-    the process ends with status 1 even if it does not. A second signal ends it at once, with 128 + its number. Raises
-    SystemExit(0) for a signal that comes before the loop does. Needs the main thread.
+    From its making on, SIGTERM and SIGINT end the interpreter in order, so that the engine is stopped; once `run` has
+    begun they make it stop, with `patience` seconds for what is running. A second signal then ends the process at once,
+    with 128 + its number. An end that takes far too long is cut short, with status 1.
     """
-    loop: asyncio.AbstractEventLoop | None = None
-    signalled = False
 
-    def heed(number: int, _frame: FrameType | None) -> None:
-        nonlocal signalled
-        if loop is None:
-            raise SystemExit(0)
-        if signalled:
+    def __init__(self, patience: float):
+        self.status = 0  # to exit with
+        self._patience = patience
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Callable[[float], None] | None = None
+        self._signalled = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heed)
+        signal.signal(signal.SIGALRM, self._cut_short)
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[float], None]) -> None:
+        """Run `main` on an event loop of its own, until it returns.
+
+        `stop` is called on that loop when the process has to end, with the seconds that what is running may take.
+        """
+        import uvloop  # not above: a local job does without
+
+        async def entered() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), stop
+            await main()
+
+        for number in (signal.SIGTERM, signal.SIGINT):  # again: the SDK sets its own
+            signal.signal(number, self._heed)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(entered())
+        signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)
+
+    def give_up(self, reason: str) -> None:
+        """From any thread: what all jobs need is gone for good. The process ends soon, with status 1, so that RunPod
+        replaces it; running jobs still deliver their failure."""
+        utils.log(reason, "error")
+        self.status = 1
+        if self._signalled:
+            return
+        if self._loop and self._stop:
+            signal.setitimer(signal.ITIMER_REAL, LAST_PATIENCE + LAST_RESORT)
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                self._loop.call_soon_threadsafe(self._stop, LAST_PATIENCE)
+        else:  # before the jobs' loop, or under the SDK's own HTTP server
+            signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _heed(self, number: int, _frame: FrameType | None) -> None:
+        if self._loop is None or self._stop is None:
+            raise SystemExit(self.status)
+        if self._signalled:
             # Not through the log: the signal may have interrupted a line that holds its lock.
             os.write(1, b"second signal: ending at once\n")
             os._exit(128 + number)
-        signalled = True
-        signal.setitimer(signal.ITIMER_REAL, patience + LAST_RESORT)
-        loop.call_soon_threadsafe(stop)
+        self._signalled = True
+        signal.setitimer(signal.ITIMER_REAL, self._patience + LAST_RESORT)
+        self._loop.call_soon_threadsafe(self._stop, self._patience)
 
-    def end(_number: int, _frame: FrameType | None) -> None:
+    def _cut_short(self, _number: int, _frame: FrameType | None) -> None:
         os.write(1, b"the worker does not end in time: ending at once\n")
         os._exit(1)
-
-    async def entered() -> None:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
-        await main()
-
-    import uvloop  # not above: a local job does without
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, heed)
-    signal.signal(signal.SIGALRM, end)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(entered())
-    if signalled:
-        signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)

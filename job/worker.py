@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import signal
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import utils
@@ -36,8 +35,6 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
-        self.lost = False  # the engine has ended for good
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.quarantine, self._reading = Quarantine(), asyncio.Lock()
         self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
@@ -57,18 +54,10 @@ class Worker:
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
 
-    def watch(self) -> None:
-        """From now on the engine's end for good is this worker's. Raises EngineError when it has ended already."""
-        self.engine.watch(last_sign=lambda: self.upstream.last_sign, on_give_up=self._give_up)
-
-    def _give_up(self, reason: str) -> None:
-        """Fail every job, and end the worker as a signal would: jobs are delivered, no more are taken. `lost` then says
-        that this was no orderly end, so that RunPod replaces the worker. Runs in the engine owner's thread."""
-        utils.log(reason, "error")
-        self.lost = True
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.fail_all)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def watch(self, on_give_up: Callable[[str], None]) -> None:
+        """From now on `on_give_up` is called, in a thread and with the reason, when the engine has ended for good.
+        Raises EngineError when it has already."""
+        self.engine.watch(last_sign=lambda: self.upstream.last_sign, on_give_up=on_give_up)
 
     def fail_all(self) -> None:
         """Make every running job fail, and every later one, because the worker has to stop."""
@@ -118,7 +107,6 @@ class Worker:
     async def answer(self, job_input: Any, job_id: str) -> AsyncGenerator[Piece, None]:
         """Yields text chunks of events, or one JSON value. Raises JobError; a stream that has begun gets an event of
         its route first."""
-        self._loop = asyncio.get_running_loop()
         if self.stopped:
             raise self.stopped
         request = await self._checked(job_input, job_id)

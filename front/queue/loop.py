@@ -21,7 +21,7 @@ from runpod.serverless.modules.rp_logger import RunPodLogger, _set_batch_id
 from runpod.serverless.modules.worker_state import JobsProgress
 
 import utils
-from front import process
+from front.process import Ending
 from front.queue.delivery import Delivery
 
 # Seconds, all of them.
@@ -42,19 +42,19 @@ _log = RunPodLogger()
 
 
 class JobLoop:
-    """Runs jobs until a signal; `start` has the shape of the SDK's JobScaler.start.
+    """Runs jobs until `ending` says otherwise; `start` has the shape of the SDK's JobScaler.start.
 
-    limit: jobs at once, which is what is asked for: what the platform hands out beyond it runs as well. On SIGTERM or
-    SIGINT no more are taken; the running ones go on for `drain_timeout` seconds; then `fail_all` is called, which makes
-    the rest fail, and what cannot be delivered within seconds is given up. on_poll is called before each poll for jobs;
-    on_end is awaited last, on the jobs' event loop. take, run, hear: the SDK's functions, or others in their place.
+    limit: jobs at once, which is what is asked for: what the platform hands out beyond it runs as well. At the end no
+    more are taken; the running ones go on for as long as they may; then `fail_all` is called, which makes the rest
+    fail, and what cannot be delivered within seconds is given up. on_poll is called before each poll for jobs; on_end
+    is awaited last, on the jobs' event loop. take, run, hear: the SDK's functions, or others in their place.
     """
 
-    def __init__(self, config: dict[str, Any], *, limit: int, drain_timeout: float, delivery: Delivery,
+    def __init__(self, config: dict[str, Any], *, limit: int, ending: Ending, delivery: Delivery,
                  fail_all: Callable[[], None], on_poll: Callable[[], None], on_end: Callable[[], Awaitable[None]],
                  take: Callable[..., Awaitable[Any]] = get_job, run: Callable[..., Awaitable[Any]] = handle_job,
                  hear: Callable[..., Awaitable[Any]] = get_stop_signals):
-        self._config, self._limit, self._drain_timeout, self._delivery = config, limit, drain_timeout, delivery
+        self._config, self._limit, self._ending, self._delivery = config, limit, ending, delivery
         self._fail_all, self._on_poll, self._on_end = fail_all, on_poll, on_end
         self._take, self._handle, self._hear = take, run, hear
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}  # by job id, in the order in which they came
@@ -72,7 +72,7 @@ class JobLoop:
 
     def start(self) -> None:
         """Run until the worker is told to stop and has drained."""
-        process.run(self.run, self.stop, patience=self._drain_timeout)
+        self._ending.run(self.run, self.stop)
 
     async def run(self) -> None:
         """The loop itself, on the running event loop."""
@@ -81,19 +81,19 @@ class JobLoop:
             hearing = asyncio.create_task(self._hear_stops(session))
             try:
                 await self._take_jobs(session)
-                await self._drain(self._stopping.result() + self._drain_timeout)
+                await self._drain(self._stopping.result())
             finally:
                 hearing.cancel()  # only now: until then a job can still be stopped
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LAST_DELIVERY):
                         await self._on_end()
 
-    def stop(self) -> None:
-        """Take no more jobs, and drain."""
+    def stop(self, patience: float) -> None:
+        """Take no more jobs; the running ones have `patience` seconds."""
         if not self._stopping.done():
-            self._stopping.set_result(time.monotonic())
-            utils.log(f"stopping: {len(self.running)} running jobs have {self._drain_timeout:.0f} s to finish "
-                      "(DRAIN_TIMEOUT)")
+            self._stopping.set_result(time.monotonic() + patience)
+            why = " (DRAIN_TIMEOUT)" if patience else ""
+            utils.log(f"stopping: {len(self.running)} running jobs have {patience:.0f} s to finish{why}")
 
     async def _drain(self, deadline: float) -> None:
         if tasks := self.running:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from front.answers import Handle
+from front.process import Ending
 from utils import JobError, log
 
 BOUND = 128  # jobs at once, unless MAX_CONCURRENCY says otherwise: see `jobs_at_once`
@@ -53,7 +54,7 @@ def jobs_at_once(wanted: int | None, capacity: int | None) -> int:
     return wanted
 
 
-def serve(handle: Handle, *, limit: int, drain_timeout: float, fail_all: Callable[[], None],
+def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], None],
           on_poll: Callable[[], None], on_end: Callable[[], Awaitable[None]]) -> None:
     """Take jobs from RunPod's queue, or from the SDK's own HTTP server, until the worker is told to stop.
 
@@ -67,7 +68,7 @@ def serve(handle: Handle, *, limit: int, drain_timeout: float, fail_all: Callabl
 
     delivery = Delivery()
     rp_job.stream_result, rp_job.send_result = delivery.stream, delivery.result
-    rp_scale.JobScaler = functools.partial(JobLoop, limit=limit, drain_timeout=drain_timeout, delivery=delivery,
+    rp_scale.JobScaler = functools.partial(JobLoop, limit=limit, ending=ending, delivery=delivery,
                                            fail_all=fail_all, on_poll=on_poll, on_end=on_end)
 
     async def handler(job: dict[str, Any]) -> AsyncGenerator[Any, None]:

@@ -81,6 +81,24 @@ async def test_a_worker_whose_engine_keeps_dying_gives_up(platform):
         assert "SGLANG_MAX_RESTARTS" in worker.output
 
 
+async def test_a_worker_that_gives_up_fails_what_runs_and_what_waits_and_delivers_it(platform):
+    async with WorkerProcess(platform, contract_environ(SGLANG_MAX_RESTARTS="0")) as worker:
+        await worker.connected()
+        running = [await platform.submit({"messages": say({"tokens": 9, "hang_at": 2}), "stream": stream})
+                   for stream in (True, False)]
+        await running[0].chunk(0)
+        await platform.wait_for(lambda: running[1].status == "IN_PROGRESS")
+        platform.faults.fail("job-done", 500, 2)  # what is delivered late is delivered
+        deadly = await platform.submit({"messages": say({"die_at": 0, "die_code": 7})})
+        waiting = [await platform.submit({"messages": say({"text": "Paris."})}) for _ in range(3)]
+        assert await worker.ended() == 1
+        for job in (*running, deadly):
+            assert "exit status 7" in error_of(job)["message"]
+        for job in waiting:  # taken in the last moment, or left for another worker
+            assert job.status in ("IN_QUEUE", "FAILED") and (job.status == "IN_QUEUE" or error_of(job))
+        assert "SGLANG_MAX_RESTARTS" in worker.output
+
+
 async def test_a_request_that_was_there_at_two_deaths_is_refused(platform):
     async with WorkerProcess(platform, contract_environ()) as worker:
         await worker.connected()

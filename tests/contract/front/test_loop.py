@@ -39,10 +39,10 @@ class Posts(Delivery):
 class Shop:
     """A platform of jobs that are handed out when asked for and run until they are released."""
 
-    def __init__(self, drain_timeout=30.0):
+    def __init__(self):
         self.posts = Posts()
         self.failed = self.ended_in_order = False
-        self.loop = JobLoop({}, limit=CONCURRENCY, drain_timeout=drain_timeout, delivery=self.posts,
+        self.loop = JobLoop({}, limit=CONCURRENCY, ending=None, delivery=self.posts,
                             fail_all=self.fail_all, on_poll=lambda: None, on_end=self.on_end,
                             take=self.take, run=self.run, hear=self.hear)
         self.waiting: asyncio.Queue = asyncio.Queue()
@@ -115,9 +115,9 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def opened(monkeypatch=None, **options):
+async def opened(monkeypatch=None):
     """A shop whose loop runs, and the pauses that the loop itself made meanwhile."""
-    shop, pauses, sleep = Shop(**options), [], asyncio.sleep
+    shop, pauses, sleep = Shop(), [], asyncio.sleep
 
     async def noted(seconds, *rest):
         if seconds:
@@ -362,7 +362,7 @@ async def test_jobs_that_were_taken_last_are_run_before_the_end():
         await shop.until(lambda: len(shop.running) == 3)
         await shop.settled()
         asked = len(shop.asked)
-        shop.loop.stop()
+        shop.loop.stop(30.0)
         shop.add("last")  # answers the poll that is open
         await shop.until(lambda: "last" in shop.running)
         for name in list(shop.running):
@@ -373,10 +373,10 @@ async def test_jobs_that_were_taken_last_are_run_before_the_end():
 
 
 async def test_a_full_worker_that_is_told_to_stop_does_not_wait_for_room():
-    async with opened(drain_timeout=0.0) as (shop, _):
+    async with opened() as (shop, _):
         shop.add(*names(CONCURRENCY))
         await shop.until(lambda: len(shop.running) == CONCURRENCY)
-        shop.loop.stop()
+        shop.loop.stop(0.0)
         await shop.task
         assert shop.failed and shop.ended_in_order and len(shop.posts.results) == CONCURRENCY
         assert shop.posts.hurried == loop.LAST_POST
@@ -386,7 +386,7 @@ async def test_a_job_is_stopped_also_while_the_worker_drains():
     async with opened() as (shop, _):
         shop.add("a")
         await shop.until(lambda: "a" in shop.running)
-        shop.loop.stop()
+        shop.loop.stop(30.0)
         shop.stops.put_nowait("a")
         await shop.task
         assert shop.cancelled == ["a"] and not shop.failed
@@ -395,11 +395,11 @@ async def test_a_job_is_stopped_also_while_the_worker_drains():
 async def test_what_cannot_be_delivered_does_not_hold_the_end_up(monkeypatch):
     monkeypatch.setattr(loop, "LAST_DELIVERY", 0.05)
     monkeypatch.setattr(loop, "LAST_POLL", 0.05)
-    async with opened(drain_timeout=0.0) as (shop, _):
+    async with opened() as (shop, _):
         shop.add("a", "b")
         shop.deaf = {"b"}
         await shop.until(lambda: len(shop.running) == 2)
-        shop.loop.stop()
+        shop.loop.stop(0.0)
         await shop.task
         assert shop.cancelled == ["b"] and [name for name, _ in shop.posts.results] == ["a"]
         assert shop.ended_in_order
@@ -411,7 +411,7 @@ async def test_an_end_that_hangs_is_left_alone(monkeypatch):
     async with opened() as (shop, _):
         shop.loop._on_end = lambda: asyncio.Event().wait()
         await shop.settled()
-        shop.loop.stop()
+        shop.loop.stop(30.0)
         await shop.task
 
 
