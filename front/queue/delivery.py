@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -63,15 +64,16 @@ class Delivery:
         self._limit: float | None = None
         self._open: set[asyncio.Timeout] = set()
         self._holed: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        self._answered: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self._answered: weakref.WeakKeyDictionary[asyncio.Task[Any], float] = weakref.WeakKeyDictionary()
 
     def holed(self) -> bool:
         """Whether a chunk of the job that runs in this task was given up: its stream has a hole."""
         return asyncio.current_task() in self._holed
 
-    def answered(self, task: asyncio.Task[Any]) -> bool:
-        """Whether the platform took the result of the job that ran in `task`."""
-        return task in self._answered
+    def answered(self, task: asyncio.Task[Any], since: float) -> bool:
+        """Whether the platform took the result of the job that ran in `task`, posted `since` (time.monotonic) or later.
+        """
+        return self._answered.get(task, -math.inf) >= since
 
     def hurry(self, limit: float) -> None:
         """From now on a POST takes at most `limit` seconds, also those under way; one that took so long is given up."""
@@ -111,28 +113,31 @@ class Delivery:
                            "that RunPod delivers: ask for less, or stream a route that is not cumulative.", 413)
         try:
             try:
-                await self._post(session, url, text, job["id"])
+                began = await self._post(session, url, text, job["id"])
             except Undelivered as error:
                 if error.refused is None or "error" in job_data:
                     raise
                 # Without an answer the job would count as running, or as completed with nothing.
                 _log.error(f"The result was refused: {error}", job["id"])
-                await self._post(session, url, _failed(job, f"The platform refused the result of {size / MB:.1f} MB "
-                                                       f"with status {error.refused}.", error.refused), job["id"])
+                text = _failed(job, f"The platform refused the result of {size / MB:.1f} MB with status "
+                               f"{error.refused}.", error.refused)
+                began = await self._post(session, url, text, job["id"])
             if task := asyncio.current_task():
-                self._answered.add(task)
+                self._answered[task] = began
         except Undelivered as error:
             _log.error(f"Failed to return job results. | {error}", job["id"])
         finally:
             _log.info("Finished.", job["id"])
 
-    async def _post(self, session: aiohttp.ClientSession, url: str, text: str, job_id: str) -> None:
+    async def _post(self, session: aiohttp.ClientSession, url: str, text: str, job_id: str) -> float:
+        """Returns when the attempt that was taken began (time.monotonic). Raises Undelivered."""
         headers = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded", "X-Request-ID": job_id}
         if large := len(text) > _SLICE:
             headers["Content-Length"] = str(_size(text))
         limit, began = _POST_LIMIT + len(text) / _BYTES_A_SECOND, time.monotonic()
         for pause in (*_PAUSES, None):
             data = _in_turn(_encoded(text)) if large else text.encode("utf-8", "replace")
+            attempt = time.monotonic()
             try:
                 async with asyncio.timeout(limit if self._limit is None else self._limit) as timeout:
                     self._open.add(timeout)
@@ -140,7 +145,7 @@ class Delivery:
                         async with session.post(url, data=data, headers=headers) as response:
                             await response.read()
                             response.raise_for_status()
-                            return
+                            return attempt
                     finally:
                         self._open.discard(timeout)
             except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
@@ -151,6 +156,7 @@ class Delivery:
                 if refused or stuck or pause is None or time.monotonic() - began > _GIVE_UP:
                     raise Undelivered(f"{type(error).__name__} {status or ''}".strip(), refused) from error
                 await asyncio.sleep(pause)
+        raise AssertionError  # the last round returns or raises
 
 
 def streams(job: dict[str, Any]) -> bool:

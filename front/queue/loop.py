@@ -117,10 +117,10 @@ class JobLoop:
                 self._room.clear()
                 await self._unless_stopping(self._room.wait())
                 continue
-            self._on_poll()
             began, taken, pause, longest = time.monotonic(), 0, 0.0, _PAUSE_EMPTY
             self._polling = True
             try:
+                self._on_poll()
                 for job in await self._poll(session, room) or ():
                     self._begin(session, job)
                     taken += 1
@@ -172,9 +172,10 @@ class JobLoop:
     async def _run_job(self, session: Any, job: dict[str, Any], earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             # The platform hands out a job that runs here: it gave it up for lost, or stopped it and was asked to do it
-            # again (/retry), and the stop is still on its way. What the earlier run answers, answers both.
+            # again (/retry), and the stop is still on its way. What the earlier run answers from now on answers both.
+            taken = time.monotonic()
             await asyncio.wait({earlier})
-            if self._delivery.answered(earlier):
+            if self._delivery.answered(earlier, taken):
                 return
         _set_batch_id(job.get("batchId"))  # for the SDK's log lines of this task
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from types import SimpleNamespace
 
 import aiohttp
@@ -136,7 +137,15 @@ async def test_what_fails_is_tried_again(opened, monkeypatch, failure):
     monkeypatch.setattr(delivery, "_POST_LIMIT", 0.5)
     site, posts, session = await opened(failure, failure, 200)
     await posts.result(session, {"output": ["a"]}, JOB)
-    assert site.bodies == [{"output": ["a"]}] * 3 and posts.answered(asyncio.current_task())
+    assert site.bodies == [{"output": ["a"]}] * 3 and posts.answered(asyncio.current_task(), 0.0)
+
+
+async def test_when_a_result_was_posted_is_known(opened):
+    site, posts, session = await opened()
+    before = time.monotonic()
+    await posts.result(session, {"output": ["a"]}, JOB)
+    task = asyncio.current_task()
+    assert posts.answered(task, before) and not posts.answered(task, time.monotonic())
 
 
 async def test_what_keeps_failing_is_given_up_and_the_stream_has_a_hole(opened):
@@ -144,7 +153,7 @@ async def test_what_keeps_failing_is_given_up_and_the_stream_has_a_hole(opened):
     await posts.stream(session, {"output": Chunk("a")}, STREAM)
     assert posts.holed() and len(site.posts) == 4
     await posts.result(session, {"output": ["a"]}, STREAM)
-    assert not posts.answered(asyncio.current_task())
+    assert not posts.answered(asyncio.current_task(), 0.0)
 
 
 async def test_a_chunk_that_is_refused_is_not_tried_again(opened):
@@ -172,7 +181,7 @@ async def test_hurry_shortens_a_post_under_way_and_those_to_come(opened):
     assert len(site.posts) == 2
     site.statuses = [500, 200]  # what is answered is tried again
     await posts.result(session, {"output": ["a"]}, STREAM)
-    assert posts.answered(asyncio.current_task())
+    assert posts.answered(asyncio.current_task(), 0.0)
 
 
 # ------------------------------------------------------------------ within the limits
@@ -232,4 +241,4 @@ async def test_a_result_that_is_refused_fails_its_job_instead_of_leaving_it_open
 async def test_an_error_that_is_refused_is_not_followed_by_another(opened):
     site, posts, session = await opened(404)
     await posts.result(session, {"error": "no"}, JOB)
-    assert len(site.posts) == 1 and not posts.answered(asyncio.current_task())
+    assert len(site.posts) == 1 and not posts.answered(asyncio.current_task(), 0.0)

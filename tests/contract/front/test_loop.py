@@ -6,6 +6,7 @@ with the SDK's own functions against the platform's stand-in.
 
 import asyncio
 import contextlib
+import time
 
 import pytest
 from runpod.http_client import TooManyRequests
@@ -30,7 +31,7 @@ class Posts(Delivery):
 
     async def result(self, session, job_data, job, is_stream=False):
         self.results.append((job["id"], job_data))
-        self._answered.add(asyncio.current_task())
+        self._answered[asyncio.current_task()] = time.monotonic()
 
     def hurry(self, limit):
         self.hurried = limit
@@ -353,6 +354,28 @@ async def test_a_job_that_comes_again_while_it_runs_is_answered_once():
         shop.release("a")
         await shop.settled()
         assert shop.began == ["a"] and len(shop.posts.results) == 1 and not shop.loop.running
+
+
+async def test_a_job_that_comes_again_after_its_answer_was_posted_runs():
+    """That answer may have come too late for the platform: it was not for this hand-out."""
+    async with opened() as (shop, _):
+        answered, over = asyncio.Event(), asyncio.Event()
+
+        async def slow(session, _config, job):
+            shop.began.append("a")
+            await shop.posts.result(session, {"output": []}, job)
+            answered.set()
+            await over.wait()
+
+        shop.loop._handle = slow
+        shop.add("a")
+        await answered.wait()
+        shop.loop._handle = shop.run
+        shop.add("a")
+        await shop.settled()
+        assert len(shop.loop.running) == 2
+        over.set()
+        await shop.until(lambda: "a" in shop.running)
 
 
 # ------------------------------------------------------------------ the end
