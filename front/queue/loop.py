@@ -92,8 +92,7 @@ class JobLoop:
         """Take no more jobs; the running ones have `patience` seconds."""
         if not self._stopping.done():
             self._stopping.set_result(time.monotonic() + patience)
-            why = " (DRAIN_TIMEOUT)" if patience else ""
-            utils.log(f"stopping: {len(self.running)} running jobs have {patience:.0f} s to finish{why}")
+            utils.log(f"stopping: {len(self.running)} running jobs have {patience:g} s to finish")
 
     async def _drain(self, deadline: float) -> None:
         if tasks := self.running:

@@ -139,7 +139,7 @@ async def test_a_long_prefill_and_a_deep_queue_are_no_hang(platform):
 
 # ------------------------------------------------------------------ the engine refuses
 async def test_a_full_queue_is_tried_again(platform):
-    environ = contract_environ(MAX_RUNNING_REQUESTS="1", MAX_QUEUED_REQUESTS="0", MAX_CONCURRENCY="6")
+    environ = contract_environ(MAX_RUNNING_REQUESTS="1", MAX_QUEUED_REQUESTS="1", MAX_CONCURRENCY="6")
     async with WorkerProcess(platform, environ) as worker:
         await worker.connected()
         chats = [await platform.submit({"messages": say({"tokens": 20, "tps": 200}), "stream": stream})
