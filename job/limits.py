@@ -25,6 +25,7 @@ _LEAST_TEXT = 2**16  # bytes that are always allowed, however short the context
 # Prompts that only have to be read take less than answers: OpenAI's own limit is 2,048 inputs.
 _EMBEDDING = ("/v1/embeddings", "/v1/classify", "/encode", "/classify")
 _ID_FIELDS = ("input_ids", "prompt", "input", "tokens", "query", "items")
+_LISTED = ("tools", "questions")
 # What is rendered into one prompt beside the prompts themselves.
 _RENDERED = ("system", "instructions", "tools", "chat_template_kwargs", "questions", "instruct")
 
@@ -95,11 +96,12 @@ def text_bytes(text: str) -> int:
 def check_prompts(path: str, body: dict[str, Any], prompts: shape.Prompts, facts: ModelFacts, limits: Limits) -> None:
     """Raises JobError (400) for too many prompts, too many tools, and for prompts far longer than the context."""
     most = limits.batch * (2 if path in _EMBEDDING else 1)
-    tools = body.get("tools")
-    for name, number, most_of_it in ((prompts.field, prompts.count, most),
-                                     ("tools", len(tools) if isinstance(tools, list) else 0, limits.batch)):
-        if number > most_of_it:
-            raise JobError(f"`{name}` holds {number} entries; the limit is {most_of_it} (MAX_BATCH).", param=name)
+    counts = [(prompts.field, prompts.count, most)]
+    # Each question is a prompt of its own, and each tool a part of every prompt.
+    counts += [(name, len(body[name]), limits.batch) for name in _LISTED if isinstance(body.get(name), (list, dict))]
+    for name, number, allowed in counts:
+        if number > allowed:
+            raise JobError(f"`{name}` holds {number} entries; the limit is {allowed} (MAX_BATCH).", param=name)
     if not facts.context:
         return
     conversation = prompts.values[0] if prompts.kind == "conversation" else None

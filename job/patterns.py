@@ -68,15 +68,19 @@ def check(patterns: list[Any]) -> None:
 
 def reduced(pattern: str) -> str:
     """A pattern that is found whenever `pattern` is, at the same place of the answer, and searched for in less time:
-    "\\d\\.\\d+" for "\\d+\\.\\d+". What a first repeat takes beyond its least makes no difference to whether the rest
-    is found. `pattern` itself where it does not begin with one such repeat."""
+    "(?:\\d)\\.\\d+" for "\\d+\\.\\d+". What a first repeat takes beyond its least makes no difference to whether the
+    rest is found. `pattern` itself where it does not begin with one such repeat.
+
+    The group is there because the engine looks for the pattern as a plain string too, and would cut the answer there
+    (sglang: managers/detokenizer_manager.py, trim_matched_stop)."""
     found = _LEADING.match(pattern) if len(pattern) <= _LONGEST else None
     if not found:
         return pattern
     flags, one, sign, least = found.groups("")
     low = int(least) if least else int(sign == "+")
-    shorter = flags + (one if low == 1 else f"{one}{{{low}}}" if low else "") + pattern[found.end():]
-    return shorter if not _LEADING.match(shorter) and _same_but_first(pattern, shorter, low) else pattern
+    rest = pattern[found.end():]
+    shorter = f"{flags}(?:{one if low == 1 else f'{one}{{{low}}}' if low else ''}){rest}"
+    return shorter if not _LEADING.match(rest) and _same_but_first(pattern, shorter, low) else pattern
 
 
 def _same_but_first(pattern: str, shorter: str, low: int) -> bool:

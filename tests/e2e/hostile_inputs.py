@@ -109,6 +109,8 @@ _EMPTY = [
     Case(
         "score no query, empty item", SCORE, {"model": "tiny", "items": [""], "label_token_ids": [1]}, KILLS
     ),
+    Case("score one of two empty", SCORE, _score(query="", items=["", "b"]), KILLS),
+    Case("score ids, one of two empty", SCORE, {"model": "tiny", "items": [[1], []], "label_token_ids": [1]}, KILLS),
 ]
 _NUMBERS = [
     Case("top_k over int32", GENERATE, _native({"top_k": 2**31}), KILLS),
@@ -269,6 +271,27 @@ _HARM = [
         _native({"stop_regex": "(.*.*)*\\x00", "max_new_tokens": 100, "ignore_eos": True}),
         FREEZES,
     ),
+    *(
+        Case(
+            f"stop_regex {name}",
+            GENERATE,
+            _native({"regex": "a{290}", "max_new_tokens": 300, "ignore_eos": True, "stop_regex": pattern}),
+            FREEZES,
+        )
+        for name, pattern in (
+            ("exponential without repeats", "a?" * 30 + "a" * 30 + "!"),
+            ("exponential in alternatives", "(a|a)" * 30 + "!"),
+            ("polynomial in bounds", ".{0,60}.{0,60}.{0,60}.{0,60}.{0,60}!"),
+            ("nested bounds", "((a{0,9}){0,9}){0,9}!"),
+            ("overlapping alternatives in bounds", "(?:a|aa|aaa){0,40}!"),
+        )
+    ),
+    Case(
+        "chat stop_regex exponential in alternatives",
+        CHAT,
+        _chat(regex="a{290}", max_tokens=300, ignore_eos=True, stop_regex=["x", "(a|a)" * 30 + "!"]),
+        FREEZES,
+    ),
     Case(
         "parse_function_call pythonic 400 bytes",
         "/parse_function_call",
@@ -383,6 +406,13 @@ UNLOCKED = [
     Case("input_embeds NaN as strings", GENERATE, {"input_embeds": [["NaN"] * 64]}, KILLS),
     Case("custom_logit_processor garbage", GENERATE, _native(custom_logit_processor="garbage"), KILLS),
     Case("chat custom_logit_processor garbage", CHAT, _chat(custom_logit_processor="x"), KILLS),
+]
+
+# Sent to the same server with --disable-radix-cache --dtype float32.
+OTHER_TYPE = [
+    Case("right input_embeds", GENERATE, {"input_embeds": [_ROW, _ROW]}, KILLS),
+    Case("right input_embeds in a batch", GENERATE, {"input_embeds": [[_ROW], [_ROW]]}, KILLS),
+    Case("right input_embeds of one in a batch", GENERATE, {"input_embeds": [[_ROW]]}, KILLS),
 ]
 
 EMBEDDINGS, ENCODE, CLASSIFY = "/v1/embeddings", "/encode", "/classify"

@@ -19,7 +19,8 @@ CHAT = [{"role": "user", "content": "Hi"}]
     ({"top_p": 0}, {"top_k": 1}), ({"top_p": 0.0, "top_k": 40}, {"top_k": 1}), ({"top_p": "0"}, {"top_k": 1}),
     ({"top_p": 0.5}, {"top_p": 0.5}), ({"top_p": 1e-9}, {"top_p": 1e-9}), ({"top_p": -1}, {"top_p": -1}),
     ({"top_p": False}, {"top_p": False}), ({"top_p": None}, {"top_p": None}),
-    ({"stop_regex": "a+b"}, {"stop_regex": "ab"}), ({"stop_regex": ["a+b", "c", 5]}, {"stop_regex": ["ab", "c", 5]}),
+    ({"stop_regex": "a+b"}, {"stop_regex": "(?:a)b"}),
+    ({"stop_regex": ["a+b", "c", 5]}, {"stop_regex": ["(?:a)b", "c", 5]}),
     ({"stop_regex": 5}, {"stop_regex": 5}), ({"temperature": 0}, {"temperature": 0})])
 def test_sampling_fields_wherever_they_stand(before, after):
     unchanged = copy.deepcopy(before)

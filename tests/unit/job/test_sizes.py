@@ -133,6 +133,8 @@ def too_much(path, body, facts=FACTS, bounds=SMALL) -> str | None:
     ("/v1/detokenize", lambda n: {"tokens": [[1]] * n}, "tokens"),
     ("/generate", lambda n: {"input_embeds": [[[0.5]]] * n}, "input_embeds"),
     ("/v1/chat/completions", lambda n: {"messages": [{}], "tools": [{}] * n}, "tools"),
+    ("/v1/decisions", lambda n: {"input": "x", "questions": [{}] * n}, "questions"),
+    ("/v1/systemone", lambda n: {"state": "x", "questions": {str(i): {} for i in range(n)}}, "questions"),
     ("/opened", lambda n: {"prompt": ["x"] * n}, "prompt")])
 def test_prompts_are_at_most_as_many_as_the_limit(path, body, name):
     assert too_much(path, body(4)) is None and too_much(path, body(5)) == name
