@@ -32,6 +32,7 @@ _ONE_EACH = ("logprob_start_len", "top_logprobs_num", "return_hidden_states", "l
 # Compiling goes on after the caller has left. `text` is a format on /v1/responses, where it is no string.
 _GRAMMARS = ("regex", "ebnf", "json_schema", "structural_tag", "response_format", "guided_json", "text",
              "output_config")
+_NOTES = ("description", "title", "$comment")
 _LARGEST_BIAS = 1e4  # OpenAI's range is ±100; from 1e35 on the sampler divides infinities (rows 13, 14)
 _INT32 = 2**31 - 1
 _STOP_BYTES = 4096
@@ -162,10 +163,27 @@ def _check_patterns(params: dict[str, Any], limits: Limits) -> None:
         value = params.get(name)
         if name == "text" and not isinstance(value, dict):
             continue
-        size = len(value) if isinstance(value, str) else sizes.json_bytes(value, limits.grammar_bytes)
-        if size > limits.grammar_bytes:
+        if _grammar_bytes(value, limits.grammar_bytes) > limits.grammar_bytes:
             raise JobError(f"`{name}` is larger than {limits.grammar_bytes / 1024:g} KiB (MAX_GRAMMAR_KIB).",
                            param=name)
+
+
+def _grammar_bytes(value: Any, enough: int) -> int:
+    """Size of what is compiled; of more than `enough` some number above it."""
+    if isinstance(value, str):
+        return len(value)
+    size = sizes.json_bytes(value, enough)
+    return size if size <= enough else sizes.json_bytes(_without_notes(value), enough)
+
+
+def _without_notes(schema: Any) -> Any:
+    """A JSON schema without what it says to its readers alone. A constant is no schema, and compiled as it is."""
+    if isinstance(schema, list):
+        return [_without_notes(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: value if name in ("const", "enum") else _without_notes(value) for name, value in schema.items()
+            if not (name in _NOTES and isinstance(value, str))}
 
 
 def _check_prompts(body: dict[str, Any], prompts: shape.Prompts, facts: ModelFacts) -> None:

@@ -165,6 +165,19 @@ def test_grammars_are_bounded(name):
             assert error.param == name and "MAX_GRAMMAR_KIB" in error.message and "0.0976562 KiB" in error.message
 
 
+def test_what_a_schema_says_to_its_readers_is_not_compiled():
+    def schema(**fields):
+        return text(response_format={"type": "json_schema", "json_schema": {"schema": fields}})
+
+    long = "x" * 200
+    assert refusal("/generate", schema(description=long, title=long, **{"$comment": long})) is None
+    assert refusal("/generate", schema(anyOf=[{"description": long}, {"title": long}])) is None
+    for compiled in ({"pattern": long}, {"const": {"description": long}}, {"enum": [{"title": long}]},
+                     {"description": {"pattern": long}}, {"title": [long]}):
+        assert refusal("/generate", schema(**compiled)).param == "response_format"
+    assert refusal("/generate", text(json_schema='{"description": "' + long + '"}')).param == "json_schema"
+
+
 def test_a_format_of_responses_is_a_grammar_and_a_text_is_none():
     assert refusal("/v1/responses", {"input": "x", "text": {"format": "x" * 200}}).param == "text"
     assert refusal("/generate", {"text": "x" * 200}) is None and refusal("/generate", {"text": ["x" * 200]}) is None

@@ -60,6 +60,9 @@ GENERATING = {
     "one text with lists": native(["a"], top_logprobs_num=[2], return_logprob=[True], logprob_start_len=[0]),
     "one list of ids with lists": {"input_ids": [[1, 2]], "top_logprobs_num": [2], "return_hidden_states": [False]},
     "one list of embeds with lists": {"input_embeds": [[[0.5] * 4096]], "logprob_start_len": [0]},
+    "a schema that is well described": chat(response_format={"type": "json_schema", "json_schema": {
+        "name": "x", "schema": {"properties": {f"field_{i}": {"type": "string", "description": "d" * 60}
+                                               for i in range(700)}}}}),
     "128 answers": chat(n=128), "an adapter": chat(model="tiny:sql"),
     "an address": chat(messages=said({"type": "image_url", "image_url": {"url": "https://x/y.jpg", "detail": None}})),
     "an image": chat(messages=said({"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": DATA}})),
