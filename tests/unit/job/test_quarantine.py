@@ -29,7 +29,8 @@ def refused(memory: Quarantine, body: dict, path: str = CHAT) -> bool:
     try:
         memory.check(path, body)
     except JobError as error:
-        assert error.code == 422 and "died twice" in error.message
+        assert error.code == 422 and error.message == (
+            "The engine died twice while it ran this request and no other: it is not tried again within the hour.")
         return True
     return False
 

@@ -55,6 +55,36 @@ def test_the_prompts_of_a_route(path, body, field, kind, listed, count):
     assert (found.field, found.kind, found.listed, found.count) == (field, kind, listed, count)
 
 
+FIELDS = {
+    "text": ("/generate", "/encode", "/classify"), "prompt": ("/v1/completions", "/v1/tokenize", "/tokenize"),
+    "input": ("/v1/embeddings", "/v1/classify", "/v1/responses", "/v1/decisions"), "items": ("/v1/score",),
+    "documents": ("/v1/rerank", "/rerank", "/v2/rerank"), "tokens": ("/v1/detokenize", "/detokenize"),
+    "messages": ("/invocations", "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"),
+    "state": ("/v1/systemone",)}
+
+
+@pytest.mark.parametrize("path, field", [(path, field) for field, paths in FIELDS.items() for path in paths])
+def test_a_route_reads_its_own_field_and_no_other(path, field):
+    others = {name: ["a"] * 3 for name in (*FIELDS, "input_ids", "input_embeds", "query") if name != field}
+    found = shape.of(path, {**others, field: ["x"] * 2})
+    assert shape.known(path) and found.field == field and found.values in (["x"] * 2, (["x"] * 2,))
+    assert found.beside == (["a"] * 3 if field in ("items", "documents") else None)
+
+
+@pytest.mark.parametrize("path, fields", [
+    ("/generate", ["text", "input_ids", "input_embeds"]),
+    ("/encode", ["text", "input_ids", "image_data", "video_data", "audio_data"]),
+    ("/classify", ["text", "input_ids", "image_data", "video_data", "audio_data"]),
+    ("/tokenize", ["prompt", "messages"]), ("/v1/tokenize", ["prompt", "messages"]),
+    ("/invocations", ["messages", "prompt"]),
+    ("/opened", ["text", "input_ids", "input_embeds", "prompt", "input", "items", "documents", "tokens", "messages"])])
+def test_of_several_fields_the_first_that_is_set_is_read(path, fields):
+    for place, field in enumerate(fields):
+        body = {**dict.fromkeys(fields[:place]), **dict.fromkeys(fields[place:], "x")}
+        assert shape.of(path, body).field == field
+    assert shape.of(path, dict.fromkeys(fields)).field == ""
+
+
 def texts(path, body) -> list[list[str]]:
     return [sorted(prompt) for prompt in shape.of(path, body).texts()]
 
@@ -78,6 +108,21 @@ def test_media_of_a_content_part_are_no_text(part):
         assert DATA not in texts("/v1/chat/completions", body)[0]
     body = {"input": [part, {"type": "function_call_output", "output": [part]}]}
     assert media("/v1/responses", body).count(DATA) == 2
+
+
+MEDIA_TYPES = ("image", "image_url", "input_image", "video", "video_url", "input_video", "audio", "audio_url",
+               "input_audio", "file", "input_file", "document", "computer_screenshot", "image_generation_call",
+               "reasoning", "redacted_thinking")
+MEDIA_FIELDS = ("image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "url", "data",
+                "source", "file", "file_data", "file_url", "result", "encrypted_content")
+
+
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
+def test_every_kind_of_media_part_holds_them_in_any_of_their_fields(kind):
+    for name in MEDIA_FIELDS:
+        body = {"messages": [{"content": [{"type": kind, name: DATA, "detail": "low"}]}]}
+        assert media("/v1/chat/completions", body) == [DATA]
+        assert texts("/v1/chat/completions", body) == [sorted(["content", "type", kind, name, "detail", "low"])]
 
 
 @pytest.mark.parametrize("message", [

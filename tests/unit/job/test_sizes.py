@@ -24,7 +24,7 @@ def posted(value) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(VALUES)
 @example([True, False, None, 0, -1, 1.5, 1e300, 10**30])
 @example({"a\"\\\n\x00é字😀": ["\x7f", {"": []}, [[]], {}]})
@@ -33,7 +33,7 @@ def test_bytes_are_those_of_the_json(value):
 
 
 @pytest.mark.parametrize("value", [[1] * 5000, ["é"] * 4097, [[1]] * 4096, {str(i): i for i in range(9000)},
-                                   "é\n" * 200_000, "a" * (2**18 + 1), {"x" * 300_000: ["y" * 300_000]}])
+                                   "é\n" * 131_073, "a" * (2**18 + 1), {"x" * 262_145: ["y" * 262_145]}])
 def test_large_values_are_counted_as_exactly(value):
     assert json_bytes(value, PLENTY) == posted(value)
 
@@ -69,7 +69,7 @@ def test_an_input_may_be_as_large_as_its_json(value):
     assert refusal(value, input_bytes=size) is None
     error = refusal(value, input_bytes=size - 1)
     assert error.code == 413 and error.type == "request_too_large"
-    assert "MAX_INPUT_MB" in error.message and f"{(size - 1) / 1e6:g} MB" in error.message
+    assert error.message == f"The input is larger than {(size - 1) / 1e6:g} MB (MAX_INPUT_MB)."
 
 
 def nested(depth: int):
@@ -84,12 +84,12 @@ def test_an_input_may_be_nested_as_deep_as_the_limit():
     for value in (nested(6), {"a": {"b": {"c": {"d": {"e": {}}}}}}, [1, {"a": nested(5)}]):
         error = refusal(value, depth=5)
         assert error.code == 400 and error.type == "invalid_request_error"
-        assert "5 levels (MAX_INPUT_DEPTH)" in error.message
+        assert error.message == "The input is nested deeper than 5 levels (MAX_INPUT_DEPTH)."
 
 
-def test_of_ten_megabytes_of_numbers_every_digit_counts():
-    assert refusal({"input_ids": [1] * 4_900_000}) is None  # 9.8 MB, not four bytes a number
-    assert refusal({"input_ids": [123_456] * 3_000_000}).code == 413
+def test_of_numbers_every_digit_counts():
+    assert refusal({"input_ids": [1] * 49_000}, input_bytes=100_000) is None  # not four bytes a number
+    assert refusal({"input_ids": [123_456] * 30_000}, input_bytes=200_000).code == 413
 
 
 @pytest.mark.parametrize("chunks", [
@@ -107,7 +107,9 @@ def test_a_result_is_counted_as_the_sdk_posts_it(chunks):
             for chunk in chunks:
                 short.spend(chunk)
         assert raised.value.code == 413 and raised.value.type == "request_too_large"
-        assert "MAX_RESULT_MB" in raised.value.message and "MB" in raised.value.message
+        assert raised.value.message == (
+            f"The result is larger than {(len(body) + slack - 1) / 1e6:g} MB (MAX_RESULT_MB), more than RunPod "
+            "delivers: ask for less, or stream a route that is not cumulative.")
 
 
 FACTS = ModelFacts(vocabulary=512, context=2048)
@@ -151,9 +153,10 @@ def test_where_nothing_is_generated_they_may_be_twice_as_many(path, body, name):
 
 
 def test_the_number_is_in_the_message():
-    with pytest.raises(JobError, match=r"`input` holds 9 entries; the limit is 8 \(MAX_BATCH\)"):
-        body = {"input": ["x"] * 9}
+    body = {"input": ["x"] * 9}
+    with pytest.raises(JobError) as raised:
         check_prompts("/v1/embeddings", body, shape.of("/v1/embeddings", body), FACTS, SMALL)
+    assert raised.value.message == "`input` holds 9 entries; the limit is 8 (MAX_BATCH)."
 
 
 @pytest.mark.parametrize("path, body, name", [
@@ -171,6 +174,9 @@ def test_the_number_is_in_the_message():
 def test_a_text_is_at_most_far_longer_than_the_context(path, body, name):
     assert too_much(path, body("x" * LONGEST)) is None and too_much(path, body("x" * (LONGEST + 1))) == name
     assert too_much(path, body("x" * (LONGEST + 1)), ModelFacts()) is None
+    with pytest.raises(JobError) as raised:
+        check_prompts(path, body("x" * (LONGEST + 1)), shape.of(path, body("x" * (LONGEST + 1))), FACTS, SMALL)
+    assert raised.value.message == f"`{name}` is far longer than the model's context of 2048 tokens."
 
 
 def test_texts_of_a_prompt_are_counted_together_and_those_of_a_batch_apart():
@@ -210,8 +216,9 @@ def test_ids_are_at_most_as_many_as_the_context_has_tokens(name, path):
         assert too_much(path, {name: ids}, facts) == name
     assert too_much(path, {name: [1] * 21}, ModelFacts()) is None
     assert too_much(path, {name: [[], [1]]}, facts) is None
-    with pytest.raises(JobError, match="21 token ids; the model's context is 20"):
+    with pytest.raises(JobError) as raised:
         check_prompts(path, {name: [1] * 21}, shape.of(path, {}), facts, SMALL)
+    assert raised.value.message == f"`{name}` holds 21 token ids; the model's context is 20."
 
 
 def test_the_limits_are_what_the_documents_say():
