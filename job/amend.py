@@ -17,8 +17,8 @@ from job.model import ModelFacts
 
 def amended(path: str, body: dict[str, Any]) -> dict[str, Any]:
     """`body` as the engine takes it: with a bias in numbers, also where a client wrote them as strings; greedy where
-    `top_p` is 0, which SGLang does not take; with a `stop_regex` that begins with the least of its first repeat, which
-    stops at the same place; without the empty text beside a picture."""
+    `top_p` is 0, and without a limit where `top_k` is 0, neither of which SGLang takes; with a `stop_regex` that begins
+    with the least of its first repeat, which stops at the same place; without the empty text beside a picture."""
     body = _each_params(path, body, _sampling)
     if path == "/v1/embeddings" and shape.of(path, body).kind == "parts":
         body["input"] = [_part(entry) for entry in body["input"]]
@@ -61,6 +61,8 @@ def _sampling(params: dict[str, Any]) -> dict[str, Any]:
     if number(params.get("top_p")) == 0:
         del changed["top_p"]
         changed["top_k"] = 1
+    elif number(params.get("top_k")) == 0:
+        changed["top_k"] = -1
     regex = params.get("stop_regex")
     if isinstance(regex, str):
         changed["stop_regex"] = patterns.reduced(regex)
