@@ -69,6 +69,7 @@ def _with_arguments(call: Any) -> Any:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict):
         return call
+    call = {name: value for name, value in call.items() if value is not None}  # `type` may not be null
     arguments = function.get("arguments")
     if arguments is None or isinstance(arguments, str) and not arguments.strip():
         return {**call, "function": {**function, "arguments": json.dumps({})}}

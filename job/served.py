@@ -12,8 +12,9 @@ from job.context import Context
 from settings.config import UNNAMED_MODEL
 
 
-def learned(context: Context, engine: Engine) -> Context:
-    """`context` with what the server itself says, once it is ready; what it does not say stays as it was.
+def learned(context: Context, engine: Engine, tokenizer: bool = True) -> Context:
+    """`context` with what the server itself says, once it is ready; what it does not say stays as it was. `tokenizer`:
+    it has one, so that it can be asked for its template.
 
     A configuration file may name the model and its adapters, so the server alone knows (/v1/models: the base model
     comes first, each adapter has a `parent`; /model_info: the reasoning parser).
@@ -30,7 +31,7 @@ def learned(context: Context, engine: Engine) -> Context:
         context = dataclasses.replace(context, reasoning=bool(info["reasoning_parser"]))
     if context.model == UNNAMED_MODEL and isinstance(info.get("model_path"), str):
         context = dataclasses.replace(context, model=info["model_path"])
-    if info.get("is_generation") is False:
+    if not tokenizer or info.get("is_generation") is False:
         return context
     return dataclasses.replace(context, developer=_developer(engine))
 

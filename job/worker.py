@@ -48,7 +48,7 @@ class Worker:
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
-        self.context = served.learned(self.context, self.engine)
+        self.context = served.learned(self.context, self.engine, not settings.skip_tokenizer_init)
         self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
         self.media.learn(self.engine)
         if self.facts.vocabulary is None:

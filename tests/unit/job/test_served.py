@@ -64,6 +64,11 @@ def test_a_model_that_only_embeds_is_not_asked_for_a_template():
     assert learned(START, server).developer == (False, False) and "/tokenize" not in server.asked
 
 
+def test_a_server_without_a_tokenizer_is_not_asked_for_a_template():
+    server = Server({})
+    assert learned(START, server, tokenizer=False) == START and "/tokenize" not in server.asked
+
+
 @pytest.mark.parametrize("answer", [None, [], "x", {"data": None}, {"data": ["x", {"id": 5}]}, {"data": []}])
 def test_what_makes_no_sense_changes_nothing(answer):
     server = Server({"/v1/models": answer, "/model_info": answer}, refuses=("developer",))
