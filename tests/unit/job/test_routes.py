@@ -404,13 +404,22 @@ def test_an_opened_route_can_be_read():
 
 FIELDS = ["openai_route", "openai_input", "route", "body", "method", "messages", "prompt", "text", "input_ids",
           "input_embeds", "sampling_params", "apply_chat_template", "model", "stream", "rid", "image_data",
-          "max_tokens", "max_new_tokens", "temperature", "seed", "stop"]
-KNOWN = st.sampled_from([*OPEN, *HOSTILE[:60], "tiny", "org/tiny-model", "tiny:a", "GET", "POST", "job-1"])
+          "max_tokens", "max_new_tokens", "temperature", "seed", "stop", "extra_body", "guided_json", "guided_choice",
+          "structured_outputs", "grammar", "response_format", "type", "schema", "json_schema", "value", "functions",
+          "function_call", "tools", "tool_choice", "tool_calls", "function", "arguments", "role", "content", "name",
+          "thinking", "documents", "query", "return_documents", "instances", "parameters", "lora_path", "adapter_id",
+          "chat_template_kwargs", "enable_thinking", "reasoning", "reasoning_effort", "output_config", "suffix",
+          "do_sample", "best_of", "n", "text_format", "stop_sequences", "structural_tag", "index", "score"]
+KNOWN = st.sampled_from([*OPEN, *HOSTILE[:60], "tiny", "org/tiny-model", "tiny:a", "GET", "POST", "job-1", "developer",
+                         "function", "json_schema", "json_object", "json", "regex", "{}", "system"])
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | KNOWN
 KEYS = st.sampled_from(FIELDS) | st.text(max_size=4)
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
                       max_leaves=12)
-INPUTS = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5) | VALUES
+BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6)
+INPUTS = BODIES | VALUES | st.builds(
+    lambda route, body: {"openai_route": route, "openai_input": body}, st.sampled_from(OPEN), BODIES)
+LEARNED = Context("tiny", "org/tiny-model", lora=True, adapters=("a",), reasoning=False, developer=(True, False))
 PATHS = re.compile(r"/v1/models/[A-Za-z0-9._:@+%/-]+|/v1/responses/[A-Za-z0-9_%-]+(/cancel)?")
 
 
@@ -419,7 +428,7 @@ def is_open(path):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(INPUTS, st.sampled_from([PLAIN, LORA, TEMPLATE]))
+@given(INPUTS, st.sampled_from([PLAIN, LORA, TEMPLATE, LEARNED]))
 def test_any_json_is_planned_or_refused(job_input, context):
     before = repr(job_input)
     try:
