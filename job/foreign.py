@@ -62,6 +62,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "system": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
     "instructions": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
     "system_prompt": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
+    "system_instruction": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
     "mcp_servers": (("messages",), (), "give the tools themselves in `tools`"),
     "container": (("messages",), (), "this server has none"),
     # SGLang's own, where a route lacks them
@@ -71,9 +72,9 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
         ("no_stop_trim", ()), ("include_stop_str_in_output", ()), ("skip_special_tokens", (True,)),
         ("custom_logit_processor", ()), ("custom_params", ()), ("continue_final_message", ()))},
     **{name: (("messages",), neutral, _ON_CHAT) for name, neutral in (
-        ("repetition_penalty", (1,)), ("min_p", (0,)), ("frequency_penalty", (0,)), ("presence_penalty", (0,)),
+        ("repetition_penalty", (1,)), ("repeat_penalty", (1,)), ("min_p", (0,)),
+        ("frequency_penalty", (0,)), ("presence_penalty", (0,)),
         ("chat_template_kwargs", ()), ("logprobs", (0,)), ("top_logprobs", (0,)))},
-    "system_instruction": (_GENERATING, (), "put it into `messages`, as a message of the role system"),
     "chat_template": (("native", "completions", *_OTHERS), (), _ON_CHAT),
 }
 # Values that ask for nothing in any field. Not 0: `seed` and `prompt_logprobs` mean it.
@@ -110,7 +111,10 @@ def settled(body: dict[str, Any], kind: str, suffix: bool = False) -> dict[str, 
         for name in _DROPPED:
             if name != "best_of" or _small(body.get(name), body.get("n", 1)):
                 body.pop(name, None)
-    choice = body.get("tool_choice")
+    reasoning, choice = body.get("reasoning"), body.get("tool_choice")
+    if kind == "chat" and isinstance(reasoning, dict) and reasoning.get("max_tokens"):
+        raise JobError("`reasoning.max_tokens` is not known to SGLang here and would have no effect: use `max_tokens`.",
+                       param="reasoning")
     if kind == "responses" and isinstance(choice, dict) and choice.get("type") not in ("function", "custom", "auto"):
         raise JobError("`tool_choice` can be \"auto\", \"none\", \"required\" or a function here; any other would be "
                        "taken for \"auto\".", param="tool_choice")

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# All names of a setting (OpenAI's, Anthropic's, vLLM's, SGLang's), and for each kind of route the names that it reads,
-# the one to write first.
+# All names of a setting (OpenAI's, Anthropic's, vLLM's, Hugging Face's, SGLang's), and for each kind of route the names
+# that it reads, the one to write first.
 SETTINGS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], ...] = (
-    (("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens"),
+    (("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens_to_sample"),
      {"native": ("max_new_tokens",), "chat": ("max_tokens", "max_completion_tokens"), "completions": ("max_tokens",),
       "responses": ("max_output_tokens",), "messages": ("max_tokens",)}),
     (("min_tokens", "min_new_tokens"),
      {"native": ("min_new_tokens",), "chat": ("min_tokens",), "completions": ("min_tokens",)}),
     (("seed", "sampling_seed", "random_seed"),
      {"native": ("sampling_seed",), "chat": ("seed",), "completions": ("seed",)}),
-    (("stop", "stop_sequences"),
+    (("repetition_penalty", "repeat_penalty"),
+     {kind: ("repetition_penalty",) for kind in ("native", "chat", "completions", "responses")}),
+    (("stop", "stop_sequences", "stop_strings"),
      {"native": ("stop",), "chat": ("stop",), "completions": ("stop",), "responses": ("stop",),
       "messages": ("stop_sequences",)}),
     (("no_stop_trim", "include_stop_str_in_output"),
@@ -29,7 +31,7 @@ SETTINGS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], ...] = (
 # What stands inside sampling_params on /generate and may stand beside `text`.
 SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "n", "stop_token_ids", "stop_regex", "frequency_penalty",
-    "presence_penalty", "repetition_penalty", "ignore_eos", "regex", "ebnf", "json_schema", "structural_tag",
+    "presence_penalty", "ignore_eos", "regex", "ebnf", "json_schema", "structural_tag",
     "skip_special_tokens", "spaces_between_special_tokens", "logit_bias", "custom_params", "beam_width",
     "stream_interval", *(name for names, _ in SETTINGS for name in names))
 _STOPS = ("stop", "stop_sequences", "stop_regex")

@@ -115,7 +115,7 @@ async def test_functions_are_called_as_tools(client):
 async def test_a_client_that_always_wishes_to_think_is_answered(claude_client):
     # As Claude Code asks: /v1/messages?beta=true, on a server without a reasoning parser.
     reply = await claude_client.beta.messages.create(
-        model=MODEL, max_tokens=50, temperature=0, messages=[{"role": "user", "content": PARIS}],
+        model=MODEL, max_tokens=50, messages=[{"role": "user", "content": PARIS}], extra_body={"temperature": 0},
         thinking={"type": "enabled", "budget_tokens": 2000})
     assert reply.content[0].text == PARIS_ANSWER
 

@@ -42,7 +42,9 @@ def refused(kind, fields):
     ("responses", {"functions": [{"name": "f"}]}), ("responses", {"tool_choice": {"type": "web_search"}}),
     ("responses", {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}}),
     ("messages", {"mcp_servers": [{"url": "x"}]}), ("messages", {"chat_template_kwargs": {"enable_thinking": False}}),
-    ("messages", {"repetition_penalty": 1.2}), ("messages", {"presence_penalty": 0.5}),
+    ("messages", {"repetition_penalty": 1.2}), ("messages", {"repeat_penalty": 1.2}),
+    ("chat", {"reasoning": {"max_tokens": 100}}), ("chat", {"system_instruction": "Be brief."}),
+    ("messages", {"presence_penalty": 0.5}),
     *((kind, {name: value}) for kind in ("responses", "messages") for name, value in (
         ("min_tokens", 5), ("min_new_tokens", 5), ("seed", 0), ("n", 2), ("logit_bias", {"1": 5}), ("ignore_eos", True),
         ("stop_token_ids", [1]), ("stop_regex", "a"), ("no_stop_trim", True), ("skip_special_tokens", False),
@@ -50,7 +52,7 @@ def refused(kind, fields):
 ], ids=str)
 def test_what_would_have_no_effect_is_refused_by_name(kind, fields):
     error = refused(kind, fields)
-    assert error.param == next(iter(fields)) and f"`{error.param}`" in error.message
+    assert error.param == next(iter(fields)) and f"`{error.param}" in error.message
     assert len(error.message) > 60  # says what to do instead
 
 

@@ -20,7 +20,7 @@ READ = {
     "/v1/responses": ({"input": "Hi"}, "max_output_tokens", None, None, "stop"),
     "/v1/messages": ({"messages": Q}, "max_tokens", None, None, "stop_sequences"),
 }
-MOST = ["max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens"]
+MOST = ["max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample"]
 
 
 def settings_of(path, job_input):
@@ -54,7 +54,7 @@ def test_each_name_is_understood_on_each_route(path, names, place):
 
 
 @pytest.mark.parametrize("path", READ)
-@pytest.mark.parametrize("name", ["stop", "stop_sequences"])
+@pytest.mark.parametrize("name", ["stop", "stop_sequences", "stop_strings"])
 @pytest.mark.parametrize("given, kept", [
     (["a", "b"], ["a", "b"]), (["", "a", None, ""], ["a"]), ("a", "a"), ("", None), ([""], None), ([], None),
     ([None], None), (["", ""], None)])
@@ -64,7 +64,7 @@ def test_stop_strings_under_both_names_without_empty_ones(path, name, given, kep
         settings = settings_of(path, job_input)
         expected = [kept] if path == "/v1/messages" and isinstance(kept, str) else kept
         assert settings.get(read) == expected
-        assert not ({"stop", "stop_sequences"} - {read}) & set(settings)
+        assert not ({"stop", "stop_sequences", "stop_strings"} - {read}) & set(settings)
 
 
 def test_empty_stop_strings_in_a_list_of_sampling_params():
@@ -86,8 +86,8 @@ def test_an_empty_stop_regex_is_none():
 
 @pytest.mark.parametrize("name", sampling.SAMPLING)
 def test_everything_of_sampling_params_may_stand_beside_text(name):
-    value = {"stop": "x", "stop_sequences": "x", "json_schema": "{}", "regex": "a", "ebnf": "root ::= \"a\"",
-             "structural_tag": "{}"}.get(name, 1)
+    value = {"stop": "x", "stop_sequences": "x", "stop_strings": "x", "json_schema": "{}", "regex": "a",
+             "ebnf": "root ::= \"a\"", "structural_tag": "{}"}.get(name, 1)
     beside = routes.plan({"text": "Hi", name: value}, PLAIN, "x").body
     inside = routes.plan({"text": "Hi", "sampling_params": {name: value}}, PLAIN, "x").body
     assert beside == inside and set(beside) == {"text", "sampling_params", "rid"}
@@ -105,6 +105,14 @@ def test_everything_of_sampling_params_may_stand_beside_text(name):
 def test_one_setting_under_two_names(fields, expected):
     body = routes.plan({"messages": Q, **fields}, PLAIN, "x").body
     assert {k: v for k, v in body.items() if k not in ("messages", "model", "rid")} == expected
+
+
+@pytest.mark.parametrize("path", [path for path in READ if path != "/v1/messages"])
+@pytest.mark.parametrize("name", ["repetition_penalty", "repeat_penalty"])
+def test_the_penalty_of_repetition_under_both_names(path, name):
+    for job_input in forms(path, {name: 1.5}):
+        settings = settings_of(path, job_input)
+        assert settings["repetition_penalty"] == 1.5 and "repeat_penalty" not in settings
 
 
 @pytest.mark.parametrize("value, name", [(True, "no_stop_trim"), (False, "no_stop_trim")])
