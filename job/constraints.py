@@ -41,7 +41,8 @@ def translated(body: dict[str, Any], kind: str) -> dict[str, Any]:
     if kind not in _READ:
         return body
     body = dict(body)
-    found = [entry for entry in _taken(body, kind) if entry[2] not in (None, "", {}, [], False)]
+    found = [(field, form, value) for field, form, value in _taken(body, kind)
+             if value not in (None, "", [], False) and (value != {} or form == "json")]  # {}: any JSON at all
     if not found:
         return body
     (field, form, value), *more = found

@@ -84,6 +84,11 @@ def test_any_json_object(path, fields):
     assert kept(path, fields) == ("json", {"type": "object"})
 
 
+@pytest.mark.parametrize("path", BASE)
+def test_the_empty_schema_is_any_json(path):
+    assert kept(path, {"guided_json": {}}) == kept(path, {"structured_outputs": {"json": "{}"}}) == ("json", {})
+
+
 @pytest.mark.parametrize("fields", [
     {"guided_regex": "a|b"}, {"structured_outputs": {"regex": "a|b"}}, {"regex": "a|b"},
     {"extra_body": {"regex": "a|b"}}, {"grammar": {"type": "regex", "value": "a|b"}},
