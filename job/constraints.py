@@ -84,6 +84,9 @@ def _taken(body: dict[str, Any], kind: str) -> Iterator[Found]:
             body[name] = json.dumps(body[name])
     if "grammar" in body:
         yield _typed("grammar", body.pop("grammar"))
+    if kind in ("chat", "completions") and (body.get("format") == "json" or isinstance(body.get("format"), dict)):
+        asked = body.pop("format")  # as Ollama calls it
+        yield "format", "object" if asked == "json" else "json", asked
     if "output_format" in body:
         yield _typed("output_format", body.pop("output_format"))
     if "response_format" in body:

@@ -48,7 +48,7 @@ def _functions_as_tools(body: dict[str, Any]) -> dict[str, Any]:
 
 def _calls(messages: list[Any]) -> list[Any]:
     """Messages whose tool calls have arguments that are an object, and that use tools instead of functions."""
-    result, last = [], None
+    result, last = [], "call_0"
     for number, message in enumerate(messages):
         if isinstance(message, dict):
             call = message.get("function_call")
@@ -57,7 +57,7 @@ def _calls(messages: list[Any]) -> list[Any]:
                 message = {**message, "tool_calls": [{"id": last, "type": "function", "function": call}]}
             if "function_call" in message:
                 message = {name: value for name, value in message.items() if name != "function_call"}
-            if message.get("role") == "function" and last:
+            if _role(message) == "function":
                 message = {**message, "role": "tool", "tool_call_id": last}
             if isinstance(message.get("tool_calls"), list):
                 message = {**message, "tool_calls": [_with_arguments(entry) for entry in message["tool_calls"]]}

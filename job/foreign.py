@@ -15,6 +15,9 @@ _GENERATING = ("native", "chat", "completions", "responses", "messages")
 _OTHERS = ("responses", "messages")  # which read few sampling settings
 _CHAT = ("chat",)
 _ON_CHAT = "use /v1/chat/completions, which has it"
+_OPENAI = ("chat", "completions", *_OTHERS)
+_IN_CONTENT = "put it into the content of a message"
+_SYSTEM = "put it where the route has it: a message of the role system, `instructions` or `system`"
 _BESIDE = "put what it holds beside `messages` or `prompt`, under OpenAI's names"
 
 # Field: the kinds of route that ignore it, the values that ask for nothing, what to do instead.
@@ -47,6 +50,13 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "return_full_text": (_GENERATING, (), "use `echo` on /v1/completions"),
     "parameters": (_GENERATING, (), _BESIDE), "options": (_GENERATING, (), _BESIDE),
     "generation_config": (_GENERATING, (), _BESIDE), "generationConfig": (_GENERATING, (), _BESIDE),
+    # Hugging Face
+    "num_beams": (_GENERATING, (1,), "use `beam_width` in the sampling_params of /generate"),
+    "num_return_sequences": (_GENERATING, (1,), "use `n`"),
+    "bad_words_ids": (_GENERATING, (), "use `logit_bias` with -100 for their tokens"),
+    "suppress_tokens": (_GENERATING, (), "use `logit_bias` with -100 for them"),
+    "force_words_ids": (_GENERATING, (), "use `regex`"),
+    "max_time": (_GENERATING, (), "use `max_tokens`"),
     # OpenAI
     "suffix": (("chat", "completions", "native"), (), "put the model's own fill-in-the-middle tokens into the prompt, "
                "or set COMPLETION_TEMPLATE, with which /v1/completions reads it"),
@@ -59,31 +69,41 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "functions": (("completions", *_OTHERS), (), "use `tools`"),
     "tools": (("completions",), (), _ON_CHAT),
     # Anthropic
-    "system": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
-    "instructions": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
-    "system_prompt": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
-    "system_instruction": (("chat", "completions"), (), "put it into `messages`, as a message of the role system"),
+    "system": (("chat", "completions", "responses"), (), _SYSTEM),
+    "instructions": (("chat", "completions", "messages"), (), _SYSTEM), "system_prompt": (_OPENAI, (), _SYSTEM),
+    "system_instruction": (_OPENAI, (), _SYSTEM), "systemInstruction": (_OPENAI, (), _SYSTEM),
     "mcp_servers": (("messages",), (), "give the tools themselves in `tools`"),
     "container": (("messages",), (), "this server has none"),
+    # Embeddings and ranking
+    "late_chunking": (("pooled",), (), "send the chunks as inputs of their own"),
+    "normalize": (("pooled",), (True,), "the server decides on it"),
+    "normalized": (("pooled",), (True,), "the server decides on it"),
+    "prompt_name": (("pooled",), (), "write the prompt in front of the input"),
+    "rank_fields": (("scores",), (), "give `documents` as the texts that count"),
     # SGLang's own, where a route lacks them
+    **{name: (_OPENAI, (), _IN_CONTENT) for name in ("image_data", "video_data", "audio_data", "images")},
+    "beam_width": (_OPENAI, (1,), "use it in the sampling_params of /generate"),
+    "return_logprob": (_OPENAI, (), "use `logprobs`"),
+    "spaces_between_special_tokens": (("completions", *_OTHERS), (True,), _ON_CHAT),
     **{name: (_OTHERS, neutral, _ON_CHAT) for name, neutral in (
         ("min_tokens", (0,)), ("min_new_tokens", (0,)), ("seed", ()), ("sampling_seed", ()), ("random_seed", ()),
         ("n", (1,)), ("logit_bias", ()), ("stop_token_ids", ()), ("stop_regex", ()), ("ignore_eos", ()),
         ("no_stop_trim", ()), ("include_stop_str_in_output", ()), ("skip_special_tokens", (True,)),
-        ("custom_logit_processor", ()), ("custom_params", ()), ("continue_final_message", ()))},
+        ("custom_logit_processor", ()), ("custom_params", ()), ("continue_final_message", ()), ("logprobs", (0,)))},
     **{name: (("messages",), neutral, _ON_CHAT) for name, neutral in (
         ("repetition_penalty", (1,)), ("repeat_penalty", (1,)), ("min_p", (0,)),
         ("frequency_penalty", (0,)), ("presence_penalty", (0,)),
-        ("chat_template_kwargs", ()), ("logprobs", (0,)), ("top_logprobs", (0,)))},
+        ("chat_template_kwargs", ()), ("top_logprobs", (0,)))},
     "chat_template": (("native", "completions", *_OTHERS), (), _ON_CHAT),
 }
 # Values that ask for nothing in any field. Not 0: `seed` and `prompt_logprobs` mean it.
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
-_ANSWERED_BY_TRUE = ("skip_special_tokens", "add_generation_prompt")
+_ANSWERED_BY_TRUE = ("skip_special_tokens", "add_generation_prompt", "spaces_between_special_tokens", "normalize",
+                     "normalized")
 # vLLM's sampling settings that ask for nothing here; /generate would refuse the name.
 _DROPPED = ("length_penalty", "early_stopping", "best_of", "detokenize", "do_sample")
 # What a chat template reads: SGLang passes it on inside chat_template_kwargs alone.
-_TEMPLATE = ("chat_template", "documents", "enable_thinking")
+_TEMPLATE = ("chat_template", "documents", "enable_thinking", "spaces_between_special_tokens")
 # Those that may stand beside `text`.
 NATIVE = (*(name for name, (kinds, _, _) in _REFUSED.items() if "native" in kinds), *_DROPPED)
 
@@ -144,6 +164,8 @@ def _small(best: Any, n: Any) -> bool:
 
 def _template_kwargs(body: dict[str, Any]) -> None:
     given = {name: body.pop(name) for name in _TEMPLATE if body.get(name) is not None}
+    if given.get("spaces_between_special_tokens") is True:  # as it is without
+        del given["spaces_between_special_tokens"]
     own = body.get("chat_template_kwargs")
     if given and (own is None or isinstance(own, dict)):
         body["chat_template_kwargs"] = {**given, **(own or {})}

@@ -142,12 +142,15 @@ def _native_params(beside: dict[str, Any], inside: dict[str, Any] | None = None)
 
 def _opened(body: dict[str, Any]) -> dict[str, Any]:
     """A body of its own without nulls, and with what a client left in a literal `extra_body`, as OpenAI's SDK would
-    have sent it; what stands beside it wins."""
-    extra = body.get("extra_body")
-    if extra is not None and not isinstance(extra, dict):
-        raise JobError("`extra_body` must be an object; its fields can as well stand beside it.", param="extra_body")
-    return {**sampling.without_nulls({k: v for k, v in (extra or {}).items() if k != "extra_body"}),
-            **sampling.without_nulls({k: v for k, v in body.items() if k != "extra_body"})}
+    have sent it, or in NVIDIA's `nvext`; what stands beside it wins."""
+    opened: dict[str, Any] = {}
+    for name in ("nvext", "extra_body"):
+        extra = body.get(name)
+        if extra is not None and not isinstance(extra, dict):
+            raise JobError(f"`{name}` must be an object; its fields can as well stand beside it.", param=name)
+        opened |= sampling.without_nulls(extra or {})
+    opened |= sampling.without_nulls(body)
+    return {name: value for name, value in opened.items() if name not in ("nvext", "extra_body")}
 
 
 def _texts_to_template(job_input: dict[str, Any], context: Context) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ def kept(path, fields):
 JSON = [{"guided_json": SCHEMA}, {"guided_json": json.dumps(SCHEMA)}, {"structured_outputs": {"json": SCHEMA}},
         {"guided_decoding": {"json": SCHEMA, "backend": "xgrammar"}}, {"json_schema": SCHEMA},
         {"json_schema": json.dumps(SCHEMA)}, {"extra_body": {"guided_json": SCHEMA}},
+        {"nvext": {"guided_json": SCHEMA}},
         {"guided_json": SCHEMA, "guided_decoding_backend": "outlines"}, {"sampling_params": {"guided_json": SCHEMA}},
         {"grammar": {"type": "json", "value": SCHEMA}}, {"output_format": {"type": "json_schema", "schema": SCHEMA}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
@@ -82,6 +83,12 @@ def test_a_json_schema_in_anybodys_words(path, fields):
     ids=str)
 def test_any_json_object(path, fields):
     assert kept(path, fields) == ("json", {"type": "object"})
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_format_as_ollama_calls_it(path):
+    assert kept(path, {"format": SCHEMA}) == ("json", SCHEMA)
+    assert kept(path, {"format": "json"}) == ("json", {"type": "object"})
 
 
 @pytest.mark.parametrize("path", BASE)
@@ -161,7 +168,8 @@ def test_what_constrains_nothing_changes_nothing(path, fields):
     ({"structured_outputs": "x"}, "structured_outputs"), ({"structured_outputs": {"whitespace_pattern": " "}},
                                                           "structured_outputs"),
     ({"grammar": "root ::= \"a\""}, "grammar"), ({"grammar": {"type": "lark", "value": "x"}}, "grammar"),
-    ({"extra_body": "x"}, "extra_body"), ({"guided_whitespace_pattern": " ?"}, "guided_whitespace_pattern"),
+    ({"extra_body": "x"}, "extra_body"), ({"nvext": ["x"]}, "nvext"),
+    ({"guided_whitespace_pattern": " ?"}, "guided_whitespace_pattern"),
 ])
 def test_what_cannot_be_kept_is_refused_by_name(path, fields, param):
     assert refused(path, fields).param == param

@@ -104,6 +104,10 @@ def test_a_history_of_functions_is_one_of_tools():
     assert not any("function_call" in m for m in made) and made[3] == of("assistant", "18.")
 
 
+def test_the_result_of_a_function_that_nobody_called_is_shown_as_well():
+    assert messages([of("function", "18", name="f"), U]) == [of("tool", "18", name="f", tool_call_id="call_0"), U]
+
+
 @pytest.mark.parametrize("fields, param", [
     ({"functions": [F], "tools": [{"type": "function", "function": F}]}, "functions"),
     ({"functions": "x"}, "functions"), ({"function_call": {"name": "f"}}, "function_call"),

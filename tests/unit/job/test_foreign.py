@@ -38,7 +38,14 @@ def refused(kind, fields):
     ("chat", {"thinking_budget": 100}), ("chat", {"max_thinking_tokens": 100}),
     ("completions", {"tools": [{"type": "function"}]}), ("completions", {"functions": [{"name": "f"}]}),
     ("completions", {"chat_template": "x"}),
-    ("responses", {"prompt": {"id": "pmpt_1"}}), ("responses", {"conversation": "conv_1"}),
+    *((kind, {"num_beams": 4}) for kind in BASE), *((kind, {"max_time": 3}) for kind in BASE),
+    *((kind, {name: "http://x/y.png"}) for kind in BASE if kind != "native"
+      for name in ("image_data", "video_data", "audio_data", "images")),
+    *((kind, {"beam_width": 2}) for kind in BASE if kind != "native"), ("chat", {"return_logprob": True}),
+    ("completions", {"spaces_between_special_tokens": False}), ("responses", {"system": "Be brief."}),
+    ("responses", {"system_prompt": "Be brief."}), ("messages", {"instructions": "Be brief."}),
+    ("responses", {"logprobs": True}), ("responses", {"prompt": {"id": "pmpt_1"}}),
+    ("responses", {"conversation": "conv_1"}),
     ("responses", {"functions": [{"name": "f"}]}), ("responses", {"tool_choice": {"type": "web_search"}}),
     ("responses", {"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}}),
     ("messages", {"mcp_servers": [{"url": "x"}]}), ("messages", {"chat_template_kwargs": {"enable_thinking": False}}),
@@ -63,7 +70,8 @@ NEUTRAL = [
     {"modalities": ["text"]}, {"audio": None}, {"parameters": {}}, {"truncate": False}, {"return_full_text": False},
     {"system": ""}, {"mcp_servers": []}, {"n": 1}, {"min_tokens": 0}, {"logit_bias": {}}, {"stop_token_ids": []},
     {"ignore_eos": False}, {"skip_special_tokens": True}, {"repetition_penalty": 1.0}, {"presence_penalty": 0},
-    {"frequency_penalty": 0.0}, {"logprobs": False}, {"functions": []}, {"do_sample": True}, {"prompt_logprobs": None}]
+    {"frequency_penalty": 0.0}, {"logprobs": False}, {"functions": []}, {"do_sample": True}, {"prompt_logprobs": None},
+    {"num_beams": 1}, {"beam_width": 1}, {"spaces_between_special_tokens": True}, {"return_logprob": False}]
 
 
 @pytest.mark.parametrize("kind", BASE)
@@ -107,6 +115,24 @@ def test_what_a_template_reads_goes_where_sglang_passes_it_on():
     assert body["chat_template_kwargs"] == {"enable_thinking": True, "documents": [{"text": "a"}], "chat_template": "x",
                                             "b": 1}
     assert not {"enable_thinking", "documents", "chat_template"} & set(body)
+    # there SGLang looks for it (openai/protocol.py, to_sampling_params)
+    assert plan("chat", {"spaces_between_special_tokens": False})["chat_template_kwargs"] == {
+        "spaces_between_special_tokens": False}
+    assert "chat_template_kwargs" not in plan("chat", {"spaces_between_special_tokens": True})
+
+
+@pytest.mark.parametrize("path, base, fields", [
+    ("/v1/embeddings", {"input": "a"}, {"normalize": False}),
+    ("/v1/embeddings", {"input": "a"}, {"late_chunking": True}),
+    ("/v1/embeddings", {"input": "a"}, {"prompt_name": "query"}), ("/encode", {"text": "a"}, {"normalized": False}),
+    ("/v1/embeddings", {"input": "a"}, {"truncate_prompt_tokens": 5}),
+    ("/rerank", {"query": "a", "documents": ["b"]}, {"rank_fields": ["title"]})])
+def test_embeddings_and_rankings_that_were_not_asked_for(path, base, fields):
+    with pytest.raises(JobError) as caught:
+        routes.plan({"openai_route": path, "openai_input": {**base, **fields}}, PLAIN, "x")
+    assert caught.value.param == next(iter(fields))
+    harmless = {"normalize": True, "late_chunking": False, "prompt_name": "", "user": "u", "input_type": "query"}
+    routes.plan({"openai_route": path, "openai_input": {**base, **harmless}}, PLAIN, "x")
 
 
 def test_greedy_in_hugging_faces_words():
