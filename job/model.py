@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine import Engine
+from server.discretion import NO_TOKEN
 from settings import hub_cache
+from utils import log
 
 _T = TypeVar("_T", int, str)
 # Where models that read more than text keep the part that matters here, in the order in which SGLang looks.
@@ -49,7 +51,8 @@ def from_engine(engine: Engine) -> ModelFacts:
     No route reports the vocabulary, but a bias on an id that no model has is refused, on embedding servers too,
     with the range of ids that this model has (sglang: sampling/sampling_params.py, verify).
     """
-    probe = {"text": "a", "sampling_params": {"logit_bias": {str(2**62): 0}}}
+    probe = {"text": "a", "sampling_params": {"logit_bias": {str(NO_TOKEN): 0}}}
+    log("asking the server how many tokens its model has, by one that no model has: its 400 for that is the answer")
     found = re.search(rb"keys in \[0, (\d+)\]", engine.get("/generate", body=json.dumps(probe).encode())[1])
     generates, context = True, None
     with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -1,21 +1,30 @@
 """What SGLang's log says of an answer, left out of the log that is shown.
 
 By default the engine logs no prompts and no answers (LOG_REQUESTS makes it). But when an answer does not fit what it
-was to be, a grammar or the form of a tool call, some of its warnings quote it. Pure.
+was to be, a grammar or the form of a tool call, some of its warnings quote it; others quote a schema or a pattern that
+cannot be compiled. Pure.
 """
 
 from __future__ import annotations
 
 import re
 
+# No model has this token: the worker asks for the size of the vocabulary by naming it, and is refused.
+NO_TOKEN = 2**62
+
 # Every line of its logger begins with the time (sglang: srt/utils/common.py, configure_logger); what does not is the
 # rest of a message of several lines.
 _BEGINS = re.compile(r"\[\d{4}-\d\d-\d\d ")
-_LEFT_OUT = " (what the answer held is left out)"
+# The rest of a grammar's message when a line of another process came between.
+_TORN = ("Accepted tokens: ", "Key string: ")
+_LEFT_OUT = " (what it quotes is left out)"
 # Up to where a message may be shown; paths in sglang/srt.
 _QUOTES = tuple(re.compile(pattern) for pattern in (
     # managers/scheduler_components/batch_result_processor.py, with constrained/xgrammar_backend.py inside
-    r".*?Grammar accept_token failed for req \S+",
+    r".*?Grammar accept_token failed(?: for req \S+)?",
+    # constrained/, of a schema or pattern that cannot be compiled
+    r".*?Hit invalid [\w ]+(?=:)", r".*?Failed to compile \w+ grammar", r".*?skip invalid regex",
+    r".*?Skip unsupported (?=key_type)",
     # function_call/*_detector.py
     r".*?Failed to parse (?:JSON part|dots tool call|streamed dots tool call|tool calls|argument)",
     r".*?Failed to parse '(?=.*as number, treating as string)",
@@ -45,6 +54,11 @@ class Discretion:
         if self._quoting and not _BEGINS.match(line) and not line.startswith("Traceback "):
             return None
         self._quoting = False
+        if line.startswith(_TORN):
+            self._quoting = True
+            return None
+        if f"got {NO_TOKEN}" in line:
+            return None
         if not _BEGINS.match(line):
             return line
         for quote in _QUOTES:
