@@ -23,6 +23,7 @@ from answer.media_types import HEAD, media_type, names_others
 from utils import JobError, log
 
 _CONNECT = 10.0  # seconds to one address
+_BLOCK = 2**16  # bytes that are encoded at once
 _REDIRECTS = (301, 302, 303, 307, 308)
 # With whatever else a client may have written, an address is quoted first; those that are whole stay letter by letter,
 # for they may be signed.
@@ -144,7 +145,7 @@ class Fetcher:
                     if response.status not in _REDIRECTS or location is None:
                         return await self._content(response, entry, allowance)
                 # What the caller gave for the first host is not for the next one.
-                url = self._checked(url.join(_parsed(location)).with_user(None))
+                url = self._checked(url.join(_parsed(location))).with_user(None)
         except (Refused, asyncio.CancelledError):
             raise
         except aiohttp.ClientConnectorCertificateError:
@@ -176,7 +177,7 @@ class Fetcher:
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise Refused("cannot be fetched: its host sends it compressed, which was not asked for")
         self._within(response.content_length or 0)
-        head, rest, size = bytearray(), b"", 0
+        head, waiting, size = bytearray(), bytearray(), 0
         encoded: DataUrl = []
         async for chunk in response.content.iter_chunked(2**16):
             size += len(chunk)
@@ -184,11 +185,12 @@ class Fetcher:
             allowance.spend(len(chunk) * entry.uses)
             if len(head) < HEAD:
                 head += chunk
-            data = rest + chunk
-            whole = len(data) - len(data) % 3
-            encoded.append(binascii.b2a_base64(data[:whole], newline=False))
-            rest = data[whole:]
-        return data_url(bytes(head), response.content_type, [*encoded, binascii.b2a_base64(rest, newline=False)])
+            waiting += chunk
+            if len(waiting) >= _BLOCK:  # however small the parts are in which a server sends it
+                whole = len(waiting) - len(waiting) % 3
+                encoded.append(binascii.b2a_base64(waiting[:whole], newline=False))
+                del waiting[:whole]
+        return data_url(bytes(head), response.content_type, [*encoded, binascii.b2a_base64(waiting, newline=False)])
 
     def _within(self, size: int) -> None:
         if self._file_bytes and size > self._file_bytes:

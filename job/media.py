@@ -149,7 +149,7 @@ def _media(at: Way, value: Any) -> Iterator[tuple[Way, str, bool]]:
             yield from _media((*at, position), entry)
     elif isinstance(value, dict):
         for key, entry in value.items():
-            if key in _PLAIN_KEYS:
+            if isinstance(entry, str) and key in _PLAIN_KEYS:
                 continue
             if not isinstance(entry, str) or _NAMING_KEY.fullmatch(key) or re.search(r"[:.]|^\s*[/~]", entry):
                 yield from _media((*at, key), entry)

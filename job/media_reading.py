@@ -9,13 +9,14 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import functools
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from answer import files
-from answer.encoding import encoded
+from answer.encoding import encoded, is_large
 from answer.fetch import Allowance, DataUrl, Fetcher, Refused, Wanted, data_url
 from answer.holding import Room
 from answer.request import Pieces, Request
@@ -60,7 +61,8 @@ class MediaReader:
         if self._settings.by_engine or not request.body:
             yield request
             return
-        found = media.find(request.path, request.body, self._settings.folders)
+        search = functools.partial(media.find, request.path, request.body, self._settings.folders)
+        found = await asyncio.to_thread(search) if is_large(request.body) else search()
         if len(found.references) > self._settings.items:
             raise JobError(f"The job names {len(found.references)} media by address; the limit is "
                            f"{self._settings.items} (MAX_MEDIA_ITEMS).", param=found.references[0].field)
@@ -99,8 +101,8 @@ class _Reading:
         self._taken, self._body = 0, None
 
     async def _read(self) -> Pieces:
-        most = self._settings.job_bytes
-        self._taken = await self._room.take(most)
+        most, single = self._settings.job_bytes, self._settings.file_bytes
+        self._taken = await self._room.take(min(most, single * len(self._found.references) or most))
         allowance = Allowance(most, f"is more than may be read for one job: {most / 1e6:g} MB (MAX_MEDIA_MB)")
         uses: dict[tuple[str, str], list[Reference]] = {}
         for reference in self._found.references:

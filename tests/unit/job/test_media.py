@@ -78,7 +78,8 @@ SHAPES = [
       for route in ("/generate", "/encode", "/classify") for field in ("image_data", "video_data", "audio_data")
       for value, at in ((URL, ""), ([URL], "[0]"), ([[URL]], "[0][0]"), ({"url": URL, "detail": "auto"}, ".url"),
                         ([None, [{"image": URL}]], "[1][0].image"), ([{"video_path": URL, "fps": 1}], "[0].video_path"),
-                        ([{"settings": {"deep": URL}}], "[0].settings.deep"))],
+                        ([{"settings": {"deep": URL}}], "[0].settings.deep"),
+                        ([{"format": {"x": URL}}], "[0].format.x"))],
 ]
 
 

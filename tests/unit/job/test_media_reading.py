@@ -90,6 +90,23 @@ async def test_the_engine_reads_them_itself_where_that_was_asked_for():
         assert ready is request
 
 
+async def test_a_large_request_is_searched_beside_the_event_loop():
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = turns
+    async with reader(Fetched()).of(native("QUJD" * 100_000, "http://x/1")) as ready:
+        assert turns > before + 1 and ready.prepare
+    task.cancel()
+
+
 async def test_too_many_are_refused_before_anything_is_fetched():
     fetched = Fetched()
     with pytest.raises(JobError, match=r"names 3 media by address; the limit is 2 \(MAX_MEDIA_ITEMS\)") as caught:
@@ -133,6 +150,22 @@ async def test_a_job_waits_for_memory_and_all_of_it_comes_back():
         await two  # 100 are held, the rest was given back
         assert jobs._room.free == 1300
     assert jobs._room.free == 1500
+
+
+async def test_a_job_reserves_no_more_than_its_media_may_have():
+    fetched = Fetched(size=100)
+    fetched.open.clear()
+    jobs = reader(fetched, job_bytes=1000, memory_bytes=1000, file_bytes=200)
+    async with jobs.of(native("http://x/1", "http://x/2")) as first, jobs.of(native("http://x/3")) as second:
+        tasks = [asyncio.create_task(first.prepare()), asyncio.create_task(second.prepare())]
+        while len(fetched.asked) < 3:
+            fetched.reached.clear()
+            await fetched.reached.wait()
+        assert jobs._room.free == 1000 - 400 - 200
+        fetched.open.set()
+        await asyncio.gather(*tasks)
+        assert jobs._room.free == 1000 - 200 - 100
+    assert jobs._room.free == 1000
 
 
 @pytest.mark.parametrize("ending", ["fails", "cancelled", "left"])
