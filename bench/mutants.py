@@ -89,8 +89,10 @@ def _others(value: object) -> list[object]:
         return [not value]
     if isinstance(value, int | float):
         return [value + 1]
-    if isinstance(value, str | bytes) and value and (" " if isinstance(value, str) else b" ") not in value:
-        return [value + value[-1:]]
+    if isinstance(value, str) and value and " " not in value:
+        return [value + "X"]
+    if isinstance(value, bytes) and value and b" " not in value:
+        return [value + b"X"]
     return []
 
 
@@ -114,7 +116,7 @@ def _program(node: ast.AST) -> bool:
 
 def mutants(source: str) -> list[Mutant]:
     """Every mutant of a module: another comparison, another arithmetic or boolean operator, a condition turned round,
-    another constant (numbers + 1, text with its last character twice), nothing returned, `break` for `continue`."""
+    another constant (numbers + 1, text + X), nothing returned, `break` for `continue`."""
     found = []
     tree = ast.parse(source)
     for parent, field, position in list(_meant(tree)):

@@ -75,8 +75,7 @@ class CompileCache:
     def close(self, timeout: float) -> None:
         """Save what is new, now, in at most `timeout` seconds. Not for a server that was never ready."""
         self._closing.set()
-        if self.folder and self._facts is not None:
-            self._quietly(self._save, timeout)
+        self._quietly(self._save, timeout)
 
     def doubt(self) -> None:
         """The server did not get ready with what was restored: the next worker does without it.

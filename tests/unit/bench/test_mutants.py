@@ -41,8 +41,8 @@ CHANGES = {
     (14, "found += item * 2", "found -= item * 2"), (14, "item * 2", "item / 2"), (14, "2", "3"),
     (15, "found > 9", "found >= 9"), (15, "if found > 9:", "if not found > 9:"), (15, "9", "10"),
     (17, "return found if 'a' in 'bac' else -1", "return None"), (17, "'a' in 'bac'", "'a' not in 'bac'"),
-    (17, "found if 'a' in 'bac' else -1", "found if not 'a' in 'bac' else -1"), (17, "'a'", "'aa'"),
-    (17, "'bac'", "'bacc'"), (17, "-1", "1"), (17, "1", "2")}
+    (17, "found if 'a' in 'bac' else -1", "found if not 'a' in 'bac' else -1"), (17, "'a'", "'aX'"),
+    (17, "'bac'", "'bacX'"), (17, "-1", "1"), (17, "1", "2")}
 
 
 def test_each_mutant_is_one_change():

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,6 +161,7 @@ def test_the_worker_waits_for_no_child_longer_than_it_may(tmp_path, root, said, 
     limits = []
 
     def run(command, timeout, **options):
+        assert command[1:3] == ["-I", "-S"]  # nothing of the worker's environment slows it down
         limits.append((command[4], timeout))
         if command[4] == "save":
             raise subprocess.TimeoutExpired(command, timeout)
@@ -188,6 +190,53 @@ def test_two_saves_are_made_one_after_the_other(tmp_path, root, said):
     one._saving.release()
     one.close(30)
     assert len(list((tmp_path / "volume").iterdir())) == 1 and not one._saving.locked()
+
+
+def test_a_restore_into_what_is_left_of_an_earlier_one(tmp_path, root, said):
+    restored(cache(root, tmp_path / "volume")).close(30)
+    (Path(emptied(root)) / "torch-kernels").mkdir(parents=True)
+    restored(cache(root, tmp_path / "volume"))
+    assert Path(root, "triton/k.cubin").exists() and said[-1][0] == "info"
+
+
+def test_the_own_drivers_archive_is_tried_first_and_then_the_newest(tmp_path, root):
+    ages = {f"{BASE}-1.tar.gz": 30, f"{BASE}-580.1.tar.gz": 40, f"{BASE}-2.tar.gz": 10, f"{BASE}-3.tar.gz": 20}
+    for name, age in {**ages, f"{BASE}-4.tar.gz.doubted": 1, f"{'0' * 16}-580.1.tar.gz": 1, "x.txt": 1}.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (10**9 - age, 10**9 - age))
+    found = cache(root, tmp_path)._candidates(FACTS)
+    assert [os.path.basename(path) for path in found] == [f"{BASE}-{driver}.tar.gz" for driver in ("580.1", 2, 3, 1)]
+
+
+def test_a_save_waits_for_the_restore(tmp_path, root, said, clock):
+    one = restored(cache(root, tmp_path / "volume"))
+    joined = []
+    one._restoring = SimpleNamespace(join=lambda: joined.append(compile_cache.time.now))
+    one._closing = Compiling(root, 0, clock)
+    one._keep()
+    assert joined == [1000.0] and clock.now > 1000.0
+
+
+def test_without_a_volume_nothing_is_saved_and_nothing_said(tmp_path, root, said):
+    restored(cache(root, tmp_path / "baked")).close(30)
+    said.clear()
+    one = restored(cache(emptied(root), None, baked=tmp_path / "baked"))
+    write(root, triton__newDOTcubin="x")
+    one.close(30)
+    assert [level for level, _ in said] == ["info"] and "2 files" in said[0][1]
+
+
+def test_what_had_to_go_for_a_save_is_told(tmp_path, root, said):
+    old = tmp_path / "volume" / "old.tar.gz"
+    old.parent.mkdir()
+    old.write_bytes(bytes(2000))
+    os.utime(old, (10**9, 10**9))
+    one = restored(CompileCache(root, str(old.parent), 2000, lambda: FACTS, "/nowhere"))
+    one.close(30)
+    assert said[-1][1].endswith("; 1 older ones removed (COMPILE_CACHE_MAX_MB)") and not old.exists()
+    write(root, triton__newDOTcubin="x")
+    one.close(30)
+    assert "saved 3 files" in said[-1][1] and "removed" not in said[-1][1]
 
 
 def test_the_usual_places(monkeypatch):
