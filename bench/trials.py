@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import sys
 import time
+import traceback
 
 from bench import trials_disk, trials_engine, trials_platform, trials_start
 from bench.trial import Trial
@@ -22,7 +23,10 @@ TRIALS: dict[str, Trial] = {trial.__name__: trial for module in (
 
 async def run(name: str) -> list[str]:
     """What did not hold, empty when all did."""
-    return await TRIALS[name]()
+    try:
+        return await TRIALS[name]()
+    except TimeoutError:
+        return ["what had to come did not come in time:\n" + traceback.format_exc(limit=-6)]
 
 
 def about(name: str) -> str:

@@ -6,8 +6,6 @@ import asyncio
 
 from bench.trial import Trial, ending, failure, prompt, stack, wrong
 
-_HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
-
 
 async def _death(platform, worker, index: int, twins: int, hang: dict) -> list:
     """`twins` identical jobs run when another ends the engine; returns their records, all ended."""
@@ -36,6 +34,20 @@ async def twins() -> list[str]:
     return problems
 
 
+async def deadly_request() -> list[str]:
+    """A request that was alone at two deaths of the engine is refused from then on, and others are served."""
+    problems = []
+    deadly = {"messages": prompt({"die_at": 0, "die_code": 3})}
+    async with stack(SGLANG_MAX_RESTARTS="20", MAX_CONCURRENCY="4") as (platform, _):
+        for expected in (502, 502, 422):
+            job = await (await platform.submit(deadly)).finished(120)
+            if failure(job).get("code") != expected:
+                problems.append(f"{job.status} with {failure(job).get('code')} instead of {expected}")
+        other = await (await platform.submit({"messages": prompt({"text": "Paris."})})).finished(120)
+        problems += filter(None, [wrong(other, "chat", "Paris.")])
+    return problems
+
+
 async def waiters_at_give_up() -> list[str]:
     """Jobs that wait for a restart when the worker gives up fail with a reason, before it ends with status 1."""
     problems = []
@@ -59,4 +71,4 @@ async def waiters_at_give_up() -> list[str]:
     return problems
 
 
-TRIALS: tuple[Trial, ...] = (twins, waiters_at_give_up)
+TRIALS: tuple[Trial, ...] = (twins, deadly_request, waiters_at_give_up)
