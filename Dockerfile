@@ -46,6 +46,7 @@ ARG SPECULATIVE_DRAFT_MODEL_PATH=""
 ARG SPECULATIVE_DRAFT_MODEL_REVISION=""
 ARG LORA_PATHS=""
 COPY builder/__init__.py builder/download_model.py builder/
+COPY settings/flags/adapters.py settings/flags/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     python3 -m builder.download_model --token-file /run/secrets/HF_TOKEN \
         --tokenizer "${TOKENIZER_PATH}" --tokenizer-revision "${TOKENIZER_REVISION}" \

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -58,23 +57,19 @@ def without_weights(names: list[str]) -> list[str]:
 
 
 def adapters(text: str) -> list[str]:
-    """The hub repositories in a value of LORA_PATHS; folders are none. Raises DownloadError.
+    """The hub repositories in a value of LORA_PATHS, read as the worker reads it; folders are none.
 
-    As the worker reads it: separated by spaces (path or name=path), as a JSON list, or JSON objects side by side.
+    Raises DownloadError.
     """
+    # The only module of the worker that is in the image by now; it needs the standard library alone.
+    from settings.flags.adapters import elements
+
     try:
-        parts, rest = [], text.strip()
-        if rest.startswith("["):
-            parts, rest = json.loads(rest), ""
-        while rest.startswith("{"):
-            part, end = json.JSONDecoder().raw_decode(rest)
-            parts, rest = [*parts, part], rest[end:].lstrip()
-        parts += shlex.split(rest)
-        parts = [json.loads(part) if isinstance(part, str) and part.startswith("{") else part for part in parts]
-        paths = [part["lora_path"] if isinstance(part, dict) else part.rpartition("=")[2] for part in parts]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        parts = elements(text) if text.strip() else []
+    except ValueError as error:
         raise DownloadError(f"LORA_PATHS cannot be read: {error}") from error
-    return [path for path in paths if re.fullmatch(r"[\w.-]+/[\w.-]+", path) and not path.startswith(".")]
+    paths = [json.loads(part)["lora_path"] if part.startswith("{") else part.rpartition("=")[2] for part in parts]
+    return [path for path in map(str, paths) if re.fullmatch(r"[\w.-]+/[\w.-]+", path) and not path.startswith(".")]
 
 
 def missing(folder: Path, sizes: dict[str, int | None]) -> list[str]:

@@ -55,6 +55,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     problems += wrong
     problems += [Problem(flags.variable(name), "", why) for name, why in listeners.refused(
         given.items, environ, worker["ALLOWED_LISTENERS"])]
+    problems += [Problem(flags.variable(flag), "", "must be of ASCII characters without line breaks: it is sent in a "
+                         "header of HTTP") for flag in ("--api-key", "--admin-api-key")
+                 if not re.fullmatch(r"[ -~]*", given.value(flag) or "")]
     config_file = worker["SGLANG_CONFIG_FILE"]
 
     model = given.value("--model-path") or (UNNAMED_MODEL if config_file else DEFAULT_MODEL)

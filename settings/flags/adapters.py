@@ -26,6 +26,9 @@ def elements(text: str) -> list[str]:
             listed = json.loads(text)
         except (ValueError, RecursionError):
             raise ValueError("must be a JSON list where it begins with a bracket") from None
+        wrong = next((part for part in listed if not isinstance(part, (str, dict))), None)
+        if wrong is not None:
+            raise ValueError(f"element {wrong!r} must be a text or an object")
         found = [part if isinstance(part, str) else json.dumps(part) for part in listed]
     else:
         found = []

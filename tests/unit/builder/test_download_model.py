@@ -51,7 +51,8 @@ def test_a_tokenizer_comes_without_weights():
     ("", []), ("org/a", ["org/a"]), ("x=org/a org/b", ["org/a", "org/b"]), ("x=/models/a ./b/c", []),
     ('{"lora_name": "x", "lora_path": "org/a"} {"lora_name": "y", "lora_path": "org/b"}', ["org/a", "org/b"]),
     ('["x=org/a", {"lora_name": "y", "lora_path": "org/b"}]', ["org/a", "org/b"]),
-    ("""'{"lora_name": "x", "lora_path": "org/a"}'""", ["org/a"]),
+    ("""'{"lora_name": "x", "lora_path": "org/a"}'""", ["org/a"]), ("x=org/a, y = org/b", ["org/a", "org/b"]),
+    ('x=org/a {"lora_name": "y", "lora_path": "org/b"}', ["org/a", "org/b"]),
 ])
 def test_adapters_are_read_as_the_worker_reads_them(text, names):
     assert download_model.adapters(text) == names

@@ -40,6 +40,7 @@ def test_every_spelling(text, found):
     ("--a=/x", "element '--a=/x' cannot start with a dash"), ("[a=/x]", "must be a JSON list where it begins"),
     ('["=/x"]', "element '=/x' must be name=path"), ('["a="]', "element 'a=' must be name=path"),
     ('{"lora_name": "a"}', "must have lora_name and lora_path"), ("{a: b}", "must be JSON"),
+    ("[1]", "element 1 must be a text or an object"), ("[[]]", "element [] must be a text or an object"),
 ])
 def test_what_cannot_be_read(text, says):
     with pytest.raises(ValueError, match=re.escape(says)):

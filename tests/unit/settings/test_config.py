@@ -278,6 +278,13 @@ def test_a_secret_is_found_before_its_text_is_quoted_or_cut():
     assert problems({**environ, "DTYPE": "x" * 70 + key})[0].startswith(f"DTYPE={'x' * 70}***: must be")
 
 
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "\u20ac", "a\nb", "a\tb"])
+def test_a_key_that_no_header_can_carry_is_refused(key):
+    says = "must be of ASCII characters without line breaks: it is sent in a header of HTTP"
+    assert problems(API_KEY=key) == [f"API_KEY: {says}"]
+    assert problems(ADMIN_API_KEY=key) == [f"ADMIN_API_KEY: {says}"]
+
+
 def test_a_short_key_is_not_shown_either():
     shown = config.describe(load(API_KEY="k9"))
     assert "--api-key ***" in shown and "k9" not in shown
