@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from settings import whole
+
 # Where the platform puts a cached model; a network volume is mounted at the same /runpod-volume.
 RUNPOD_CACHE = "/runpod-volume/huggingface-cache/hub"
 
@@ -84,3 +86,26 @@ def _snapshot(repository: Path, revision: str | None) -> Snapshot:
     else:
         reason = f"revision {ref!r} is missing"
     return Snapshot(repository, None, reason)
+
+
+def gguf(name: str) -> tuple[str, str]:
+    """(repository, the file's name or "-QUANTISATION.gguf", its end; "" for a whole snapshot).
+
+    As SGLang spells a .gguf of the hub (resolve_hf_gguf_reference in srt/utils/hf_transformers/common.py).
+    """
+    repository, colon, quantisation = name.rpartition(":")
+    if colon:
+        return repository, f"-{quantisation}.gguf"
+    parts = name.split("/")
+    return ("/".join(parts[:2]), "/".join(parts[2:])) if len(parts) > 2 and name.endswith(".gguf") else (name, "")
+
+
+def gguf_file(folder: Path, name: str) -> tuple[str | None, str]:
+    """(the path of that file in a snapshot, "") or (None, why there is none)."""
+    files = [file for file in folder.rglob("*.gguf") if file.is_file() and file.stat().st_size]
+    fitting = [file for file in files if (path := file.relative_to(folder).as_posix()) == name
+               or (name.startswith("-") and path.endswith(name))]
+    if len(fitting) != 1:
+        return None, f"it has {len(fitting)} files {name.lstrip('-')}"
+    damaged = whole.file_problem(fitting[0])
+    return (None, damaged) if damaged else (str(fitting[0]), "")

@@ -178,7 +178,7 @@ def _source(name: str, revision: str | None, places: list[str], needs: Needs) ->
         return Source(None, f"{name}, read by the server")
     if re.match(r"~|\.{0,2}/", name):
         return Source(None, name, wrong=f"{name} is no file or folder of this machine")
-    repository, file = _gguf(name)
+    repository, file = hub_cache.gguf(name)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
         return Source(None, name)
     misses: list[str] = []
@@ -186,7 +186,7 @@ def _source(name: str, revision: str | None, places: list[str], needs: Needs) ->
         path: str | None = None
         reason: str | None = found.problem
         if found.folder and file:
-            path, reason = _gguf_file(found.folder, file)
+            path, reason = hub_cache.gguf_file(found.folder, file)
         elif found.folder and (reason := whole.problem(found.folder, needs)) is None:
             path = str(found.folder)
         if path:
@@ -204,25 +204,6 @@ def _own(name: str, needs: Needs) -> Source:
     else:
         reason = whole.file_problem(path)
     return Source(str(path) if name.startswith("~") else name, name, wrong=f"{name}: {reason}" if reason else "")
-
-
-def _gguf(name: str) -> tuple[str, str]:
-    """(repository, the file's name or "-QUANTISATION.gguf", its end; "" for a whole snapshot).
-
-    As SGLang spells a .gguf of the hub (resolve_hf_gguf_reference in srt/utils/hf_transformers/common.py).
-    """
-    repository, colon, quantisation = name.rpartition(":")
-    if colon:
-        return repository, f"-{quantisation}.gguf"
-    parts = name.split("/")
-    return ("/".join(parts[:2]), "/".join(parts[2:])) if len(parts) > 2 and name.endswith(".gguf") else (name, "")
-
-
-def _gguf_file(folder: Path, name: str) -> tuple[str | None, str]:
-    files = [file for file in folder.rglob("*.gguf") if file.is_file() and file.stat().st_size]
-    fitting = [file for file in files if (path := file.relative_to(folder).as_posix()) == name
-               or (name.startswith("-") and path.endswith(name))]
-    return (str(fitting[0]), "") if len(fitting) == 1 else (None, f"it has {len(fitting)} files {name.lstrip('-')}")
 
 
 def _reasons(sources: dict[str, Source], given: flags.Given, routes: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -10,7 +11,7 @@ from settings import flags
 from settings.flags.values import Notice, Problem
 
 MODEL, TOKENIZER, DRAFT, REVISION = ("--model-path", "--tokenizer-path", "--speculative-draft-model-path", "--revision")
-SERVED = "--served-model-name"
+SERVED, ADAPTERS = "--served-model-name", "--lora-paths"
 _REVISION_OF = {MODEL: REVISION, DRAFT: "--speculative-draft-model-revision"}
 
 _HUB = re.compile(r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf://)(.*)", re.IGNORECASE)
@@ -70,7 +71,29 @@ def repaired(given: flags.Given, variable: str) -> tuple[dict[str, list[str]], l
             replaced[revision] = [hub.revision]
             line += f", at revision {hub.revision}"
         notices.append(("info", line))
+    adapters = [_adapter(text) for text in given.values(ADAPTERS)]
+    if changed := [line for _, line in adapters if line]:
+        replaced[ADAPTERS] = [text for text, _ in adapters]
+        notices += [("info", line) for line in changed]
     return replaced, notices, problems
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    """(an element of --lora-paths with a repository in place of an address, the line that says so or "")"""
+    if text.lstrip().startswith("{"):
+        try:
+            adapter = json.loads(text)
+            hub = from_address(str(adapter["lora_path"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return text, ""
+        new = json.dumps({**adapter, "lora_path": hub.name}) if hub and hub.name else text
+    else:
+        name, equals, path = text.partition("=")
+        hub = from_address(path if equals else text)
+        new = f"{name}={hub.name}" if hub and equals else hub.name if hub else text
+    if hub is None or not hub.name:
+        return text, ""
+    return new, f"LORA_PATHS: {hub.name} is read from the address of an adapter"
 
 
 def servable(name: str) -> str:

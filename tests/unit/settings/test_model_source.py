@@ -1,6 +1,7 @@
 """Where the model is: the hub cache's folders as they are found on workers, and what the server is told of them."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -103,7 +104,7 @@ IS_POINTER = "is a Git LFS pointer, not the file itself (git lfs pull fetches it
     ({"tokenizer.json": None, "tokenizer_config.json": b"{}"}, "it has no tokenizer"),
     ({"tokenizer_config.json": b'{"a": '}, "tokenizer_config.json is no whole JSON"),
     ({"special_tokens_map.json": b""}, "special_tokens_map.json is empty"),
-    ({"added_tokens.json": b"[]"}, "added_tokens.json is no whole JSON"),
+    ({"added_tokens.json": b"[1,"}, "added_tokens.json is no whole JSON"),
     ({"model.safetensors": None}, "it has no weights (*.safetensors, *.bin, *.pt)"),
     ({"model.safetensors": POINTER}, f"model.safetensors {IS_POINTER}"),
     ({"model.safetensors": safetensors()[:-1]}, "model.safetensors has "),
@@ -123,12 +124,30 @@ def test_own_folder_is_checked_as_snapshots_are(environ, tmp_path, changed, reas
     ({"tokenizer.json": None}, {"SKIP_TOKENIZER_INIT": "true"}),
     ({"tokenizer.json": None}, {"TOKENIZER_PATH": "org/t"}),
     ({"model.safetensors": None}, {"LOAD_FORMAT": "dummy"}), ({"generation_config.json": b"{"}, {}),
+    ({"vocab.json": b"[]", "added_tokens.json": b"[]"}, {}),
     ({"README.md": POINTER, "original.pth": b""}, {}), ({"optimizer.pt": b""}, {}),
 ])
 def test_what_the_server_can_do_without_is_not_missed(environ, tmp_path, changed, more):
     files = {name: content for name, content in {**MODEL, **changed}.items() if content is not None}
     folder = _own(tmp_path / "mine", files)
     assert value(locate(environ, MODEL_NAME=folder, **more), "--model-path") == folder
+
+
+@pytest.mark.parametrize(("content", "kept", "whole"), [
+    (b'{"a": 1}', b'{"a": 1}', True), (b'{"a": 1}', b'{"a"', False), (b'{"a"', b'{"a"', True),
+])
+@pytest.mark.parametrize("named", [
+    lambda data: hashlib.sha256(data).hexdigest(),
+    lambda data: hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
+], ids=["large", "small"])
+def test_a_blob_that_is_what_its_name_says_is_not_read_twice(environ, runpod, content, kept, whole, named):
+    """The hub's own files, as they were pushed; only what is not as the cache names it has to parse."""
+    folder = repository(runpod, "org/Name", MODEL)
+    blob = folder.parents[1] / "blobs" / named(content)
+    blob.write_bytes(kept)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").symlink_to(blob)
+    assert locate(environ).offline is whole
 
 
 def test_own_files_and_adapters_are_checked(environ, tmp_path, runpod):
@@ -555,6 +574,13 @@ def test_models_that_name_other_repositories(environ, runpod, files, trust, reas
     settings = locate(environ, TRUST_REMOTE_CODE=trust)
     assert settings.offline is (reason is None)
     assert reason is None or reason in lines(settings, "info")
+
+
+def test_a_gguf_file_of_the_hub_that_is_a_pointer(environ, runpod):
+    repository(runpod, "org/gguf", {"a-Q8_0.gguf": POINTER})
+    settings = locate(environ, MODEL_NAME="org/gguf:Q8_0")
+    assert value(settings, "--model-path") == "org/gguf:Q8_0" and not settings.offline
+    assert f"but a-Q8_0.gguf {IS_POINTER}" in lines(settings, "warn")
 
 
 def test_modelscope_has_caches_of_its_own(environ, runpod, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import config, names
+from settings import config, flags, names
 from settings.names import Hub
 from tests.flag_samples import parser
 
@@ -58,6 +58,15 @@ def test_an_address_becomes_the_repository_and_its_revision():
     assert parsed(both, "--speculative-draft-model-revision") == "x"
     extra = load(SGLANG_EXTRA_ARGS="--model https://hf.co/o/n")
     assert extra.model == parsed(extra, "--model-path") == "o/n"
+
+
+def test_addresses_of_adapters():
+    settings = load(LORA_PATHS='a=https://huggingface.co/o/a/tree/main hf.co/o/b {"lora_name": "c", "lora_path": '
+                               '"https://huggingface.co/o/c"} d=o/d e=https://example.com/e')
+    first, second, third, *rest = flags.Given(list(settings.server_args), SNAPSHOT).values("--lora-paths")
+    assert (first, second, json.loads(third)) == ("a=o/a", "o/b", {"lora_name": "c", "lora_path": "o/c"})
+    assert rest == ["d=o/d", "e=https://example.com/e"]
+    assert ("info", "LORA_PATHS: o/a is read from the address of an adapter") in settings.notices
 
 
 def test_an_address_of_no_model_is_refused():
