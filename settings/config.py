@@ -19,7 +19,7 @@ from settings.flags.values import Notice, Problem, Snapshot, nearest
 from settings.foreign import FOREIGN
 from settings.incoming import heard
 from settings.limits import Limits
-from settings.masking import line, secret_values
+from settings.masking import line, masked, secret_values
 from settings.media import MediaSettings
 from settings.resolved import ConfigError, Settings
 from settings.worker_settings import WORKER_SETTINGS, StartSettings, worker_values
@@ -120,7 +120,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
         log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
-        notices=tuple(notices))
+        notices=tuple((level, masked(text, secrets)) for level, text in notices))
 
 
 def _with_names(words: list[str], environ: Mapping[str, str], snapshot: Snapshot
@@ -128,7 +128,7 @@ def _with_names(words: list[str], environ: Mapping[str, str], snapshot: Snapshot
     """`words` with repositories in place of addresses, what they give, notices, problems."""
     by = next((name for name, flag in flags.variables(snapshot).items()
                if flag == names.MODEL and environ.get(name, "").strip()), "SGLANG_EXTRA_ARGS")
-    replaced, notices, problems = names.repaired(flags.Given(words, snapshot), by)
+    replaced, notices, problems = names.repaired(flags.Given(words, snapshot), by, environ.get("HF_ENDPOINT", ""))
     words = list(flags.rewritten(words, replaced, snapshot))
     return words, flags.Given(words, snapshot), notices, problems
 

@@ -17,6 +17,7 @@ _OWN = {setting.name: setting for setting in WORKER_SETTINGS}
 # Not the worker's, but read by what it starts.
 _LIBRARIES = re.compile(r"^(HF|HUGGING_?FACE\w*|SGLANG|TRANSFORMERS)_")
 # Quotes have a meaning of their own in what is split like a shell command line.
+_CLOSED_BY = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u201e": "\u201c"}
 _WORDS = re.compile(r"-|.*\s-")
 
 
@@ -28,9 +29,13 @@ def heard(environ: Mapping[str, str], snapshot: Snapshot | None = None) -> tuple
     for name in sorted(environ):
         if name in known or name in _OWN or name in FOREIGN or _LIBRARIES.match(name):
             entry = snapshot["flags"][known[name]] if snapshot and name in known else {}
-            text = _unquoted(environ[name], _kind(name, entry))
-            if text is not None:
-                meant[name] = text
+            text = environ[name].strip()
+            if (rest := text.removeprefix(f"{name}=")) != text:
+                meant[name] = text = rest
+                notices.append(("warn", f"{name} begins with its own name and an equals sign, which are taken off"))
+            bare = _unquoted(text, _kind(name, entry))
+            if bare is not None:
+                meant[name] = bare
                 notices.append(("warn", f"{name} is set in quotes, which are taken off"))
     own = {**{name: name for name in _OWN}, **known}
     more, lines = translated(meant, own)
@@ -48,7 +53,7 @@ def _kind(name: str, entry: Mapping[str, str]) -> str:
 def _unquoted(text: str, kind: str) -> str | None:
     """What stands in the quotes; None where there are none, or where they may be meant."""
     text = text.strip()
-    if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0]:
+    if len(text) < 2 or _CLOSED_BY.get(text[0]) != text[-1]:
         return None
     inside = text[1:-1]
     if kind == "json" and text[0] == '"' and text[0] not in inside:

@@ -14,7 +14,8 @@ from utils import MASK
 
 # What a variable with a secret's name may say without holding one.
 _WORDS = {"none", "null", "auto", "default"}
-_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@", re.IGNORECASE)
+# A password, or a token in the place of a user.
+_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/\s:@]*:([^/\s@]+)|([^/\s:@]{8,}))@", re.IGNORECASE)
 
 
 def secret_values(environ: Mapping[str, str], given: flags.Given) -> tuple[str, ...]:
@@ -25,13 +26,16 @@ def secret_values(environ: Mapping[str, str], given: flags.Given) -> tuple[str, 
         # would spoil the log. A flag that names a key always holds one.
         if flags.is_secret(name, text) and boolean(text) is None and text.strip().lower() not in _WORDS:
             found |= {text.strip(), text.strip().strip("\"'")}
-        found |= set(_IN_ADDRESS.findall(text))
-        found |= set(_fields(text))
+        found |= {*_in_address(text), *_fields(text)}
     for item in given.items:
         found |= {value for value in item.values if flags.is_secret(item.flag or item.spelled, value)}
-        found |= {secret for value in item.values for secret in (*_IN_ADDRESS.findall(value), *_fields(value))}
+        found |= {secret for value in item.values for secret in (*_in_address(value), *_fields(value))}
     found |= set(_of_command(environ.get("SGLANG_LAUNCH_COMMAND", "")))
     return tuple(sorted(found - {""}))
+
+
+def _in_address(text: str) -> Iterator[str]:
+    return (password or user for password, user in _IN_ADDRESS.findall(text))
 
 
 def _fields(text: str) -> Iterator[str]:

@@ -14,9 +14,14 @@ MODEL, TOKENIZER, DRAFT, REVISION = ("--model-path", "--tokenizer-path", "--spec
 SERVED, ADAPTERS = "--served-model-name", "--lora-paths"
 _REVISION_OF = {MODEL: REVISION, DRAFT: "--speculative-draft-model-revision"}
 
-_HUB = re.compile(r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf://)(.*)", re.IGNORECASE)
+_HUB = re.compile(r"(?:(?:https?://)?(?:[^/@\s]*@)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|hf://)(.*)",
+                  re.IGNORECASE)
+# Of a repository, as a path in a browser or a shell ends.
+_WITH_SLASH = re.compile(r"(?![.~])([\w.-]+/[\w.-]+)/+")
 _NO_MODELS = ("datasets", "spaces", "collections", "papers", "docs", "blog")
 # SGLang serves under such addresses as they are (is_runai_obj_uri in srt/utils/runai_utils.py).
+# Of all addresses on the web SGLang reads Azure's (create_remote_connector in srt/connector).
+_NO_STORE = re.compile(r"https?://(?![^/]*\.blob\.core\.windows\.net(?:/|$))", re.IGNORECASE)
 _OBJECT_STORE = re.compile(r"(s3|gs|az)://", re.IGNORECASE)
 
 
@@ -27,8 +32,17 @@ class Hub(NamedTuple):
     revision: str | None
 
 
-def from_address(text: str) -> Hub | None:
-    """The repository that `text`, copied from a browser, means; None where it is no address of the hub."""
+def from_address(text: str, endpoint: str = "") -> Hub | None:
+    """The repository that `text`, copied from a browser, means; None where it is no address of the hub.
+
+    endpoint: the hub's own address, as HF_ENDPOINT has it.
+    """
+    if slash := _WITH_SLASH.fullmatch(text.strip()):
+        if slash[1].split("/")[0].lower() not in ("huggingface.co", "hf.co"):
+            return Hub(slash[1], None)
+    own = endpoint.strip().rstrip("/")
+    if own and text.strip().startswith(f"{own}/"):
+        text = "hf://" + text.strip()[len(own) + 1:]
     match = _HUB.fullmatch(text.strip())
     if match is None:
         return None
@@ -47,22 +61,23 @@ def from_address(text: str) -> Hub | None:
     return Hub(name, rest[0] if rest else None)
 
 
-def repaired(given: flags.Given, variable: str) -> tuple[dict[str, list[str]], list[Notice], list[Problem]]:
+def repaired(given: flags.Given, variable: str, endpoint: str = ""
+             ) -> tuple[dict[str, list[str]], list[Notice], list[Problem]]:
     """({flag: its new value}, notices, problems) of the flags that name repositories.
 
-    variable: the one that the user names the model by, for a problem.
+    variable: the one that the user names the model by, for a problem; endpoint: the hub's own address, if set.
     """
     replaced: dict[str, list[str]] = {}
     notices: list[Notice] = []
     problems: list[Problem] = []
     for flag in (MODEL, TOKENIZER, DRAFT):
         text = given.value(flag) or ""
-        hub = from_address(text)
+        hub = from_address(text, endpoint)
         name = variable if flag == MODEL else flags.variable(flag)
-        if hub is None:
+        if hub is None and not _NO_STORE.match(text):
             continue
-        if not hub.name:
-            problems.append(Problem(name, text, "is no address of a model: set owner/name"))
+        if hub is None or not hub.name:
+            problems.append(Problem(name, text, "is no address of a model on the hub: set owner/name, or a folder"))
             continue
         replaced[flag] = [hub.name]
         revision = _REVISION_OF.get(flag)
@@ -71,25 +86,25 @@ def repaired(given: flags.Given, variable: str) -> tuple[dict[str, list[str]], l
             replaced[revision] = [hub.revision]
             line += f", at revision {hub.revision}"
         notices.append(("info", line))
-    adapters = [_adapter(text) for text in given.values(ADAPTERS)]
+    adapters = [_adapter(text, endpoint) for text in given.values(ADAPTERS)]
     if changed := [line for _, line in adapters if line]:
         replaced[ADAPTERS] = [text for text, _ in adapters]
         notices += [("info", line) for line in changed]
     return replaced, notices, problems
 
 
-def _adapter(text: str) -> tuple[str, str]:
+def _adapter(text: str, endpoint: str) -> tuple[str, str]:
     """(an element of --lora-paths with a repository in place of an address, the line that says so or "")"""
     if text.lstrip().startswith("{"):
         try:
             adapter = json.loads(text)
-            hub = from_address(str(adapter["lora_path"]))
+            hub = from_address(str(adapter["lora_path"]), endpoint)
         except (ValueError, KeyError, TypeError, RecursionError):
             return text, ""
         new = json.dumps({**adapter, "lora_path": hub.name}) if hub and hub.name else text
     else:
         name, equals, path = text.partition("=")
-        hub = from_address(path if equals else text)
+        hub = from_address(path if equals else text, endpoint)
         new = f"{name}={hub.name}" if hub and equals else hub.name if hub else text
     if hub is None or not hub.name:
         return text, ""

@@ -257,6 +257,7 @@ SECRET = "sk-very-secret-1"
     {"HF_TOKENS": SECRET}, {"DB_PASSWORD_2": SECRET}, {"API_KEY2": SECRET}, {"API_KEYS": SECRET}, {"myApiKey": SECRET},
     {"HF_TOKEN_READ": SECRET}, {"GITHUB_PAT": SECRET}, {"SSH_PASSPHRASE": SECRET}, {"SECRET_OF_MINE": SECRET},
     {"HTTPS_PROXY": f"http://user:{SECRET}@proxy:3128"}, {"DATABASE_URL": f"postgres://me:{SECRET}@db/x"},
+    {"MIRROR": f"https://{SECRET}@host/x"}, {"MODEL_NAME": f"https://user:{SECRET}@huggingface.co/o/n"},
     {"MODEL_LOADER_EXTRA_CONFIG": json.dumps({"s3": {"secret_access_key": SECRET}})},
     {"OTHER_SERVICE": json.dumps([{"api_key": SECRET}])}, {"SGLANG_EXTRA_ARGS": f"--custom-tokens {SECRET}"},
     {"SGLANG_LAUNCH_COMMAND": f"env MY_TOKEN={SECRET} python -m server --store-password {SECRET} --x-key={SECRET}"},

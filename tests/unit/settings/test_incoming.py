@@ -38,12 +38,20 @@ def lines(settings) -> list[str]:
     ("DEFAULT_CHAT_TEMPLATE_KWARGS", '"{"a": 1}"', '{"a": 1}'),
     ("LORA_PATHS", '"a=/x b=/y"', "a=/x b=/y"), ("LORA_PATHS", "'[{\"lora_name\": 1}]'", '[{"lora_name": 1}]'),
     ("SGLANG_EXTRA_ARGS", '"--tp 2"', "--tp 2"), ("SGLANG_LAUNCH_COMMAND", "'python -m server'", "python -m server"),
-    ("DTYPE", '""', ""),
+    ("DTYPE", '""', ""), ("MODEL_NAME", "\u201cowner/name\u201d", "owner/name"), ("DTYPE", "`half`", "half"),
 ])
 def test_quotes_around_a_value_are_taken_off(name, text, meant):
     environ, notices = heard({name: text}, SNAPSHOT)
     assert environ[name] == meant
     assert ("warn", f"{name} is set in quotes, which are taken off") in notices
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("MODEL_NAME=owner/name", "owner/name"), ("MODEL_NAME='owner/name'", "owner/name"), (" MODEL_NAME= a/b", "a/b"),
+])
+def test_a_value_that_repeats_its_name(text, meant):
+    assert load(MODEL_NAME=text).model == meant
+    assert "MODEL_NAME begins with its own name and an equals sign, which are taken off" in lines(load(MODEL_NAME=text))
 
 
 @pytest.mark.parametrize(("name", "text"), [

@@ -37,6 +37,9 @@ def parsed(settings, flag):
     ("https://huggingface.co/gpt2/tree/main", Hub("gpt2", "main")),
     ("https://huggingface.co/owner/name/discussions/4", Hub("owner/name", None)),
     ("HTTPS://HuggingFace.co/owner/name", Hub("owner/name", None)),
+    ("https://user:hf_token@huggingface.co/owner/name", Hub("owner/name", None)),
+    ("owner/name/", Hub("owner/name", None)), ("./owner/", None), ("../owner/", None), ("~/owner/", None),
+    ("huggingface.co/gpt2/", Hub("gpt2", None)), ("owner/name/more/", None),
     ("https://huggingface.co/datasets/owner/name", Hub("", None)), ("https://huggingface.co/", Hub("", None)),
     ("https://example.com/owner/name", None), ("s3://bucket/owner/name", None), ("owner/name", None),
     ("/models/huggingface.co/owner/name", None), ("owner/huggingface.co", None),
@@ -72,8 +75,19 @@ def test_addresses_of_adapters():
 def test_an_address_of_no_model_is_refused():
     with pytest.raises(config.ConfigError) as caught:
         load(MODEL_PATH="https://huggingface.co/datasets/o/n")
-    assert caught.value.problems == ["MODEL_PATH=https://huggingface.co/datasets/o/n: is no address of a model: set "
-                                     "owner/name"]
+    assert caught.value.problems == ["MODEL_PATH=https://huggingface.co/datasets/o/n: is no address of a model on "
+                                     "the hub: set owner/name, or a folder"]
+    with pytest.raises(config.ConfigError, match="MODEL_NAME=https://example.com/o/n: is no address of a model on the"):
+        load(MODEL_NAME="https://example.com/o/n")
+
+
+def test_addresses_that_the_server_itself_reads_stay():
+    for address in ("s3://bucket/model", "az://account/model", "https://account.blob.core.windows.net/models/x"):
+        assert load(MODEL_NAME=address).model == address
+
+
+def test_the_hub_may_be_elsewhere():
+    assert load(MODEL_NAME="https://mirror.example/o/n/tree/v1", HF_ENDPOINT="https://mirror.example/").model == "o/n"
 
 
 @pytest.mark.parametrize(("environ", "served", "asked"), [
