@@ -76,12 +76,12 @@ ROWS = (
     Row("KV_CACHE_DTYPE", "KV cache data type", "The data type of the KV cache; an fp8 type doubles what fits.",
         "auto"),
     Row("SERVED_MODEL_NAME", "Served model name", "The name that clients ask for (empty: the model's name)."),
-    Row("CHAT_TEMPLATE", "Chat template", "A template's name or file, in place of the model's own. When set, native "
-        "`text` prompts are wrapped in it too."),
+    Row("CHAT_TEMPLATE", "Chat template", "A template's name, file or Jinja text, in place of the model's own. When "
+        "set, native `text` prompts are wrapped in it too."),
     Row("IS_EMBEDDING", "Embedding model", "Serve embeddings instead of generating.", False),
     Row("ENABLE_LORA", "LoRA adapters", "Serve LoRA adapters.", False),
-    Row("LORA_PATHS", "LoRA adapter list", "Adapters to load, separated by spaces, each as name=repository or "
-        "name=folder."),
+    Row("LORA_PATHS", "LoRA adapter list", "Adapters to load, separated by spaces or commas, each as "
+        "name=repository or name=folder."),
     Row("MEM_FRACTION_STATIC", "Static memory share", "The share of GPU memory for weights and KV cache, such as "
         "0.85. Lower it when the server runs out of memory."),
     Row("MAX_RUNNING_REQUESTS", "Running requests", "Requests that the server runs at once."),
