@@ -7,10 +7,10 @@ files that the worker's processes write, set from outside while it serves, needs
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import resource
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -95,22 +95,26 @@ async def _serves_or_says_why(platform: Platform, worker: WorkerProcess, where: 
 
 async def _tried(variables: Iterable[str], named: str | None, **extra: str) -> list[str]:
     """Each variable with each bad place; `named`: what a worker that cannot serve names, None: it has to serve."""
+    async def one(folder: Path, variable: str, kind: str, place: Path) -> list[str]:
+        folder.mkdir()
+        value = str(place / "x.svg" if variable == "START_REPORT_SVG" else place)
+        environ = _environ(folder, SCRIPTED_ENGINE_LIFE="{}", **extra) | {variable: value}
+        where = f"{variable} {kind}"
+        async with Platform(long_poll=5) as platform, WorkerProcess(platform, environ) as worker:
+            if named is not None:
+                return await _serves_or_says_why(platform, worker, where, named)
+            await worker.connected()
+            problems = await _serves(platform, worker, where)
+            if variable == "START_REPORT_SVG" and not any(variable in line for line in worker.lines):
+                problems.append(f"{where}: no line says so")
+            return problems
+
     problems = []
     with tempfile.TemporaryDirectory() as name, _bad_places(Path(name)) as places:
         for variable in variables:
-            for kind, place in places.items():
-                shutil.rmtree(Path(name) / "home", ignore_errors=True)
-                value = str(place / "x.svg" if variable == "START_REPORT_SVG" else place)
-                environ = _environ(Path(name), SCRIPTED_ENGINE_LIFE="{}", **extra) | {variable: value}
-                async with Platform(long_poll=5) as platform, WorkerProcess(platform, environ) as worker:
-                    where = f"{variable} {kind}"
-                    if named is None:
-                        await worker.connected()
-                        problems += await _serves(platform, worker, where)
-                        if variable == "START_REPORT_SVG" and not any(variable in line for line in worker.lines):
-                            problems.append(f"{where}: no line says so")
-                    else:
-                        problems += await _serves_or_says_why(platform, worker, where, named)
+            found = await asyncio.gather(*(one(Path(name) / f"{variable}-{kind}", variable, kind, place)
+                                           for kind, place in places.items()))
+            problems += [problem for one_place in found for problem in one_place]
     return problems
 
 

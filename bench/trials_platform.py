@@ -28,6 +28,27 @@ async def stuck_post_at_the_end() -> list[str]:
     return problems
 
 
+async def stuck_polls_at_the_end() -> list[str]:
+    """SIGTERM while the platform answers no poll, no stop poll and no ping: the worker ends in order."""
+    async with stack() as (platform, worker):
+        for kind in ("job-take", "job-take-batch", "job-stop", "ping"):
+            platform.faults.slow(kind, _NEVER)
+        polls = platform.begun["job-take"] + platform.begun["job-take-batch"]
+        platform.long_poll = 0.01
+        await platform.submit({"messages": prompt({"text": "Paris."})})  # ends the poll under way; the next one sticks
+        await platform.wait_for(lambda: platform.begun["job-take"] + platform.begun["job-take-batch"] > polls)
+        return await stopped(worker, 45)
+
+
+async def no_platform_at_the_end() -> list[str]:
+    """SIGTERM when the platform is gone, a job running and nothing to be delivered to: the worker ends."""
+    async with stack(DRAIN_TIMEOUT="1") as (platform, worker):
+        job = await platform.submit({"messages": prompt({"tokens": 9, "hang_at": 2}), "stream": True})
+        await job.chunk(0)
+        await platform.stop()
+        return await stopped(worker, 60, (0, 1))
+
+
 async def stuck_post() -> list[str]:
     """One POST that is never answered is given up and tried again, and holds up no other job."""
     problems = []
@@ -167,5 +188,5 @@ async def second_signal() -> list[str]:
         return await stopped(worker, 45, (128 + signal.SIGTERM,))
 
 
-TRIALS: tuple[Trial, ...] = (stuck_post_at_the_end, stuck_post, lost_answers, results_around_20_mb, slow_reader,
-                             second_signal)
+TRIALS: tuple[Trial, ...] = (stuck_post_at_the_end, stuck_polls_at_the_end, no_platform_at_the_end, stuck_post,
+                             lost_answers, results_around_20_mb, slow_reader, second_signal)

@@ -140,8 +140,8 @@ class ClientRoutes:
         Whether RunPod hands them on so is not documented; a worker has to cope with it.
         """
         prefix = f"/v2/{self.platform.endpoint_id}/openai"
-        sent = request.raw_path
-        return sent.removeprefix(prefix) if sent.startswith(prefix) else "/" + request.match_info["path"]
+        _, found, sent = request.raw_path.partition(prefix)  # a proxy's request begins with the host
+        return sent if found else "/" + request.match_info["path"]
 
     async def _openai_body(self, request: web.Request):
         """The body of a POST that has one; otherwise what stands for none: a worker cannot tell it from a GET."""

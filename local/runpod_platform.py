@@ -74,6 +74,10 @@ class Platform:
         return self
 
     async def __aexit__(self, *exc) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Nobody answers on the port from now on. May be called more than once."""
         self.closing.set()
         if self._timer:
             self._timer.cancel()

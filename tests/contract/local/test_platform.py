@@ -506,6 +506,15 @@ async def test_query_and_percent_encoding_reach_the_worker_as_sent(platform, sen
     assert job.input["openai_route"] == sent
 
 
+async def test_a_request_in_the_form_that_proxies_send_has_its_path_as_sent(platform):
+    _reader, writer = await asyncio.open_connection("127.0.0.1", platform.port)
+    target = f"http://127.0.0.1:{platform.port}/v2/local/openai/v1/models/a%2Fb?c=d"
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nx-api-key: k\r\n\r\n".encode())
+    job = (await platform.wait_for(lambda: platform.store.take("w", 1)))[0]
+    writer.close()
+    assert job.input["openai_route"] == "/v1/models/a%2Fb?c=d"
+
+
 @pytest.mark.parametrize("path", ["/health", "/openai/v1/models"])
 async def test_head_is_a_get_without_a_body(shared, http, path):
     async with http.head(shared.url + path) as response:
