@@ -37,9 +37,9 @@ def from_address(text: str, endpoint: str = "") -> Hub | None:
 
     endpoint: the hub's own address, as HF_ENDPOINT has it.
     """
-    if slash := _WITH_SLASH.fullmatch(text.strip()):
-        if slash[1].split("/")[0].lower() not in ("huggingface.co", "hf.co"):
-            return Hub(slash[1], None)
+    slash = _WITH_SLASH.fullmatch(text.strip())
+    if slash and slash[1].split("/")[0].lower() not in ("huggingface.co", "hf.co"):
+        return Hub(slash[1], None)
     own = endpoint.strip().rstrip("/")
     if own and text.strip().startswith(f"{own}/"):
         text = "hf://" + text.strip()[len(own) + 1:]
