@@ -34,8 +34,8 @@ class Ending:
     """When this process ends, and with which status; make it in the main thread, early.
 
     From its making on, SIGTERM and SIGINT end the interpreter in order, so that the engine is stopped; once `run` has
-    begun they make it stop, with `patience` seconds for what is running. A second signal then ends the process at once,
-    with 128 + its number. An end that takes far too long is cut short, with status 1.
+    begun they make it stop, with `patience` seconds for what is running. A second signal ends the process at once, with
+    128 + its number. An end that takes far too long is cut short, with status 1.
     """
 
     def __init__(self, patience: float):
@@ -81,13 +81,14 @@ class Ending:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _heed(self, number: int, _frame: FrameType | None) -> None:
-        if self._loop is None or self._stop is None:
-            raise SystemExit(self.status)
         if self._signalled:
             # Not through the log: the signal may have interrupted a line that holds its lock.
             os.write(1, b"second signal: ending at once\n")
             os._exit(128 + number)
         self._signalled = True
+        if self._loop is None or self._stop is None or self._loop.is_closed():
+            signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)
+            raise SystemExit(self.status)
         signal.setitimer(signal.ITIMER_REAL, self._patience + LAST_RESORT)
         self._loop.call_soon_threadsafe(self._stop, self._patience)
 

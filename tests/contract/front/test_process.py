@@ -42,6 +42,13 @@ def early():
     say("up")
     time.sleep(60)
 
+def early_and_slow():
+    try:
+        early()
+    finally:
+        say("ending")
+        time.sleep(60)
+
 def given_up_early():
     threading.Thread(target=ending.give_up, args=("it is gone",)).start()
     time.sleep(60)
@@ -90,6 +97,16 @@ async def test_a_signal_before_anything_runs_ends_in_order(number):
 async def test_a_second_signal_ends_at_once():
     status, lines = await lives("deaf", signal.SIGTERM, signal.SIGINT)
     assert status == 128 + signal.SIGINT and lines == ["up", "stop 7.0", "second signal: ending at once"]
+
+
+async def test_a_second_signal_ends_at_once_also_before_anything_runs():
+    status, lines = await lives("early_and_slow", signal.SIGTERM, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM and lines == ["up", "ending", "second signal: ending at once"]
+
+
+async def test_an_end_before_anything_runs_is_cut_short():
+    status, lines = await lives("early_and_slow", signal.SIGTERM, limit=0.5)
+    assert status == 1 and lines == ["up", "ending", "the worker does not end in time: ending at once"]
 
 
 async def test_giving_up_stops_what_runs_soon_and_says_why():
