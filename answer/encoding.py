@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from utils import JobError
 
+_T = TypeVar("_T")
+_THREAD = ThreadPoolExecutor(1, "large")
 _NODES, _CHARACTERS = 4000, 2**18  # what takes a few milliseconds
 _BUNCH = 256  # entries of a large list or object that are looked at together
 
@@ -36,15 +39,21 @@ def is_large(value: Any) -> bool:
     return False
 
 
+async def beside(call: Callable[[], _T]) -> _T:
+    """What `call` returns or raises, from a thread that gives way to the event loop every few milliseconds, as long as
+    no single step of it takes longer. There is one such thread: of several the loop would wait for each."""
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, call)
+
+
 async def encoded(body: Any) -> bytes:
     """`body` as JSON. Raises JobError for NaN and Infinity, which JSON does not have.
 
-    A large one is encoded in a thread, which gives way to the event loop between two pieces; a small one at once.
+    A large one is encoded beside the event loop, a small one at once.
     """
     try:
         if not is_large(body):
             return json.dumps(body, allow_nan=False).encode()
-        return await asyncio.to_thread(lambda: "".join(pieces(body)).encode())
+        return await beside(lambda: "".join(pieces(body)).encode())
     except ValueError as error:
         raise JobError("The input holds NaN or Infinity, which JSON does not have.") from error
 

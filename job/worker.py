@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import utils
-from answer.encoding import is_large
+from answer.encoding import beside, is_large
 from answer.request import Request
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
-        self.quarantine, self._reading = Quarantine(), asyncio.Lock()
+        self.quarantine = Quarantine()
         self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
         self.context = context.of(settings)
@@ -88,11 +88,10 @@ class Worker:
             yield {"error": failed.to_json(job_id)}
 
     async def _checked(self, job_input: Any, job_id: str) -> Request:
-        """The request that a job asks for. What takes long to read is read beside the event loop, one at a time."""
+        """The request that a job asks for. What takes long to read is read beside the event loop."""
         if not is_large(job_input):
             return self._planned(job_input, job_id)
-        async with self._reading:
-            return await asyncio.to_thread(self._planned, job_input, job_id)
+        return await beside(lambda: self._planned(job_input, job_id))
 
     def _planned(self, job_input: Any, job_id: str) -> Request:
         limits.check_input(job_input, self.limits)

@@ -1,5 +1,6 @@
 """A body as JSON in pieces is what it is as a whole, and none of the pieces is large."""
 
+import asyncio
 import json
 import threading
 
@@ -76,3 +77,18 @@ async def test_only_a_large_body_is_encoded_beside_the_event_loop(monkeypatch, b
 async def test_what_json_does_not_have_is_refused(value):
     with pytest.raises(JobError, match="NaN or Infinity"):
         await encoded({"x": value})
+
+
+async def test_large_bodies_are_encoded_one_after_the_other():
+    running, most = 0, 0
+
+    def step() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        done.wait(0.01)
+        running -= 1
+
+    done = threading.Event()
+    await asyncio.gather(*(encoding.beside(step) for _ in range(5)))
+    assert most == 1 and running == 0
