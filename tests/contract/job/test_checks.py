@@ -38,8 +38,10 @@ async def test_twins_that_somebody_else_ended_the_engine_under_are_not_refused(p
 
 
 async def test_a_lone_request_at_two_deaths_is_recognised_on_every_route(platform):
-    routes = (("/v1/responses", {"input": say({"die_at": 0})}), ("/v1/messages", {"messages": say({"die_at": 0}),
-                                                                                  "max_tokens": 9}))
+    deadly = '#script {"die_at": 0}'
+    routes = (("/v1/messages", {"messages": say({"die_at": 0}), "max_tokens": 9}),
+              ("/generate", {"text": [deadly, "Hello"]}),
+              ("/v1/completions", {"prompt": deadly, "rid": "one-of-my-own"}))
     async with WorkerProcess(platform, contract_environ(SGLANG_MAX_RESTARTS="9")) as worker:
         await worker.connected()
         for route, body in routes:
