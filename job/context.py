@@ -16,7 +16,8 @@ class Context:
     extra_routes: engine paths that the operator opened by name; adapters: the LoRA adapters that /v1/models lists, None
     when it was not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a
     `developer` message in the first place and in a later one; suffix: the server has a completion template, which
-    reads `suffix`.
+    reads `suffix`; also: other names by which jobs may ask for the model, such as one with a colon, which SGLang does
+    not serve.
     """
 
     served_model_name: str
@@ -28,6 +29,7 @@ class Context:
     reasoning: bool = True
     developer: tuple[bool, bool] = (False, False)
     suffix: bool = False
+    also: tuple[str, ...] = ()
 
 
 def of(settings: Settings) -> Context:
@@ -38,4 +40,4 @@ def of(settings: Settings) -> Context:
 
     return Context(settings.served_model_name, settings.model, settings.apply_chat_template, settings.lora_enabled,
                    settings.allowed_routes, reasoning=given("--reasoning-parser"),
-                   suffix=given("--completion-template"))
+                   suffix=given("--completion-template"), also=settings.model_names)

@@ -58,7 +58,8 @@ def adapter_of(model: Any, context: Context) -> str | None:
     An adapter is named alone, as /v1/models lists it, or in SGLang's own notation, "served:adapter".
     """
     served, listed = context.served_model_name, context.adapters or ()
-    if model is None or model in (served, context.model):
+    bases = (served, context.model, *context.also)
+    if model is None or model in bases:
         return None
     if not isinstance(model, str):
         raise JobError("`model` must be a string.", param="model")
@@ -66,7 +67,7 @@ def adapter_of(model: Any, context: Context) -> str | None:
         return model
     if model in _UNNAMED:
         return None
-    name = next((model[len(base) + 1:] for base in (served, context.model) if model.startswith(f"{base}:")), "")
+    name = next((model[len(base) + 1:] for base in bases if model.startswith(f"{base}:")), "")
     if name and (name in listed or _others(context)):
         return name
     raise JobError(f"The model {short(model)} does not exist; this endpoint serves {served!r}{_adapters(context)}.",

@@ -58,9 +58,10 @@ async def test_what_people_write_reaches_the_server_as_it_is_meant(tmp_path):
                          "--context-length": "2048", "--api-key": environ["API_KEY"]}
         assert template.startswith(str(tmp_path / "cache"))
         assert Path(template).read_text() == "{{ messages[0]['content'] }}"
-        job = await platform.submit({"openai_route": "/v1/chat/completions", "openai_input": {
-            "model": "gpt-oss-120b", "messages": [{"role": "user", "content": "Hello"}]}})
-        assert (await job.finished()).status == "COMPLETED"
+        for name in ("gpt-oss-120b", "gpt-oss:120b", "org/tiny"):
+            job = await platform.submit({"openai_route": "/v1/chat/completions", "openai_input": {
+                "model": name, "messages": [{"role": "user", "content": "Hello"}]}})
+            assert (await job.finished()).status == "COMPLETED", name
         lines = worker.output
     for line in ("MODEL_ID is set in quotes, which are taken off", "MODEL_ID is read as MODEL_NAME",
                  "MODEL_NAME: org/tiny is read from the address", "served as gpt-oss-120b: in gpt-oss:120b the colon",

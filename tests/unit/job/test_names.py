@@ -130,3 +130,14 @@ def test_any_other_model_is_read_from_the_engine():
     for name in ("tiny", "zz", "tiny:zz", "org/tiny"):
         request = routes.plan({"openai_route": f"/v1/models/{name}"}, LORA, "job-1")
         assert (request.path, request.reshape) == (f"/v1/models/{name}", None)
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-120b", "gpt-oss:120b", "org/name", "org/name:Q4_K_M"])
+@pytest.mark.parametrize("path", sorted(BODIES))
+def test_a_name_that_the_server_cannot_have_may_be_asked_for(path, name):
+    context = Context("gpt-oss-120b", "org/name:Q4_K_M", lora=True, adapters=("a",),
+                      also=("gpt-oss-120b", "gpt-oss:120b", "org/name"))
+    assert post(path, {**BODIES[path], "model": name}, context).body["model"] == "gpt-oss-120b"
+    adapted = post(path, {**BODIES[path], "model": f"{name}:a"}, context).body["model"]
+    assert adapted == "gpt-oss-120b:a"
+    assert refused(path, {**BODIES[path], "model": "gpt-oss"}, context).code == 404
