@@ -30,6 +30,16 @@ async def test_nobody_takes_more_than_there_is():
     assert room.free == 100
 
 
+async def test_who_gives_up_waiting_holds_up_nobody():
+    room = Room(100)
+    await room.take(70)
+    first, second = await started(room.take(80), room.take(20))
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await second == 20 and room.free == 10
+
+
 @pytest.mark.parametrize("given", [False, True])
 async def test_who_gives_up_waiting_leaves_nothing_taken(given):
     room = Room(100)

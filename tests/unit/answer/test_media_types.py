@@ -21,6 +21,15 @@ def test_otherwise_the_declared_one_if_it_is_one_of_media(declared, kind):
     assert media_type(b"\x01\x02\x03", declared) == kind
 
 
+TAG = b"ID3\x04\0%c\0\0\0\x02xx"
+
+
+@pytest.mark.parametrize("tags", [
+    TAG % 0, TAG % 0 * 3, TAG % 0x10 + b"3DI" + bytes(7), TAG % 0x10 + bytes(10) + TAG % 0])
+def test_a_playlist_behind_tags_is_none_the_less_one(tags):
+    assert names_others(tags + b"#EXTM3U\n") and not names_others(tags + b"\xff\xfb\x90")
+
+
 @pytest.mark.parametrize("head", [
     b"", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x20ftypisom<MPD", b"ID3\x04\0\0\0\0\0\x02xx\xff\xfb\x90",
     b"ID3\x04\0\0\x7f\x7f\x7f\x7f", b"ID3"])
