@@ -223,6 +223,13 @@ def test_playlists_with_what_is_no_base64_in_between_are_refused():
         find("/generate", {"video_data": "data:video/mp4;base64,!" + long})
 
 
+@pytest.mark.parametrize("content", [
+    b"<?xml?>" + b" " * 50_000 + b"<MPD>", b"ID3\x04\0\0\0\0\x7f\x00" + bytes(0x3F80) + b"#EXTM3U\n"])
+def test_playlists_that_tell_late_what_they_are_are_refused(content):
+    with pytest.raises(JobError, match="playlist"):
+        find("/generate", {"video_data": "data:video/mp4;base64," + base64.b64encode(content).decode()})
+
+
 @pytest.mark.parametrize(("text", "path"), [
     ("/media/a.png", "/media/a.png"), ("file:///media/b/a%20b.png", "/media/b/a b.png"),
     ("File:/media/a.png", "/media/a.png"), ("file://localhost/media/a.png", "/media/a.png"),
