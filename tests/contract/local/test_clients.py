@@ -1,6 +1,7 @@
 """docs/clients.md: what clients show for a refusal, seen with the clients themselves against the platform's stand-in.
 
-The worker's part is played in this process: it refuses every job, a streamed one with its route's own event first.
+The worker's part is mostly played in this process: it refuses every job, a streamed one with its route's own event
+first. The last tests have the real worker.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import pytest
 
 from local.platform_records import Unknowns
 from local.runpod_platform import Platform
+from tests.worker import WorkerProcess, contract_environ
 
 MESSAGE = "The model 'gpt-4' does not exist; this endpoint serves 'tiny'."
 ERROR = {"message": MESSAGE, "type": "not_found_error", "param": "model", "code": 404}
@@ -140,3 +142,34 @@ async def test_a_client_that_will_not_wait_for_the_header_gives_up_and_its_job_i
                     await asking
             await platform.job(job.id).finished()
             assert job.status == "CANCELLED"
+
+
+async def test_the_refusals_of_the_real_worker_reach_the_clients_that_stream():
+    async with Platform() as platform, WorkerProcess(platform, contract_environ()) as worker:
+        await worker.connected()
+        async with openai_client(platform) as client, claude_client(platform, auth_token="k") as claude:
+            for stream in (await client.chat.completions.create(model="gpt-4", messages=HELLO, stream=True),
+                           await claude.messages.create(model="gpt-4", messages=HELLO, max_tokens=4, stream=True)):
+                with pytest.raises((openai.APIError, anthropic.APIStatusError)) as raised:
+                    async for _ in stream:
+                        pass
+                assert MESSAGE in str(raised.value)
+            failed = []
+            stream = await client.responses.create(model="gpt-4", input="Hello", stream=True)
+            with contextlib.suppress(openai.APIConnectionError, httpx.HTTPError):
+                async for one in stream:
+                    failed.append(one)
+            assert failed[-1].type == "response.failed" and failed[-1].response.error.message == MESSAGE
+            assert len(platform.store.jobs) == 3
+            with pytest.raises(openai.InternalServerError, match="^Error code: 500$"):
+                await client.with_options(max_retries=0).chat.completions.create(model="gpt-4", messages=HELLO)
+
+
+async def test_a_short_keepalive_brings_the_header_to_a_client_that_waits_for_it_in_vain_otherwise():
+    script = [{"role": "user", "content": '#script {"text": "Paris.", "first_delay_ms": 4000}'}]
+    async with Platform() as platform, WorkerProcess(platform, contract_environ(STREAM_KEEPALIVE="0.5")) as worker:
+        await worker.connected()
+        async with openai_client(platform, max_retries=0, timeout=httpx.Timeout(30, read=3)) as client:
+            stream = await client.chat.completions.create(model="tiny", messages=script, stream=True)
+            text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+    assert text == "Paris."
