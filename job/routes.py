@@ -126,9 +126,9 @@ def _native_job(job_input: dict[str, Any], context: Context, job_id: str) -> Req
         if beside := _native_params(moved):
             raise JobError("With a list of `sampling_params`, put every sampling field inside it.",
                            param=next(name for name in moved if name in beside or name not in foreign.NATIVE))
-        body["sampling_params"] = [_native_params(p) if isinstance(p, dict) else p for p in params]
+        body["sampling_params"] = [_native_params(_opened(p)) if isinstance(p, dict) else p for p in params]
     else:
-        params = _native_params(moved, _sampling_params(body))
+        params = _native_params(moved, _opened(_sampling_params(body)))
         if params or "sampling_params" in body:
             body["sampling_params"] = params
     return dataclasses.replace(_named("/generate", entry, body, job_id), template_texts=texts,
@@ -195,7 +195,7 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
     body = _opened(body)
     names.apply(body, path, entry, context)
     if entry.kind in _GENERATING:
-        inside = sampling.renamed(_sampling_params(body), entry.kind)
+        inside = sampling.renamed(_opened(_sampling_params(body)), entry.kind)
         body = sampling.merged(sampling.renamed(body, entry.kind), inside, entry.kind)
         body.pop("sampling_params", None)
     if entry.kind == "chat" or entry.kind == "tokens" and "messages" in body:

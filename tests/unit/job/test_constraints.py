@@ -61,7 +61,7 @@ def kept(path, fields):
 JSON = [{"guided_json": SCHEMA}, {"guided_json": json.dumps(SCHEMA)}, {"structured_outputs": {"json": SCHEMA}},
         {"guided_decoding": {"json": SCHEMA, "backend": "xgrammar"}}, {"json_schema": SCHEMA},
         {"json_schema": json.dumps(SCHEMA)}, {"extra_body": {"guided_json": SCHEMA}},
-        {"nvext": {"guided_json": SCHEMA}},
+        {"nvext": {"guided_json": SCHEMA}}, {"sampling_params": {"extra_body": {"guided_json": SCHEMA}}},
         {"guided_json": SCHEMA, "guided_decoding_backend": "outlines"}, {"sampling_params": {"guided_json": SCHEMA}},
         {"grammar": {"type": "json", "value": SCHEMA}}, {"output_format": {"type": "json_schema", "schema": SCHEMA}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
