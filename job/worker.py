@@ -5,7 +5,6 @@ Everything that one job needs stands behind `Worker.handle`; nothing here knows 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import os
