@@ -101,6 +101,11 @@ CAUSES = (
     Cause(r"FlashAttention v\d Backend requires|(flashinfer\w*) with minimum required version",
           "These kernels do not run on this machine: choose other ones by ATTENTION_BACKEND and SAMPLING_BACKEND, or "
           "leave both out."),
+    Cause(r"Unsupported config option",
+          "SGLANG_CONFIG_FILE has an option that SGLang does not take from a file: set its variable."),
+    Cause(r"parallel topology is inconsistent",
+          "The sizes of the parallel layout do not fit each other: TENSOR_PARALLEL_SIZE must be divisible by EP_SIZE, "
+          "MOE_DP_SIZE and ATTN_DP_SIZE."),
     Cause(r"Config file not found|yaml\.\w+\.\w+Error|Failed to parse YAML", "SGLANG_CONFIG_FILE is not there, or no "
           "YAML."),
     Cause(_CANNOT_WRITE, "LOG_REQUESTS_TARGET names a folder that cannot be made.", r"_create_log_target"),

@@ -1,4 +1,5 @@
-"""SGLANG_CONFIG_FILE, as far as the worker looks into it: that it is there, and opens nothing that is closed.
+"""SGLANG_CONFIG_FILE, as far as the worker looks into it: that it is there, opens nothing that is closed, and has no
+number on which SGLang is known to fail.
 
 SGLang reads it (utils/server_args_config_parser.py: each key is an option, merged before the command line). The worker
 has no YAML reader and needs none: an option there is a key at the beginning of a line. What is read wrongly here is
@@ -12,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from settings import flags, listeners
+from settings.flags.bounds import out_of_bounds
 from settings.flags.values import Problem, Snapshot
 
 _NAME = "SGLANG_CONFIG_FILE"
@@ -33,6 +35,8 @@ def problems(path: str, snapshot: Snapshot, allowed: Collection[str]) -> list[Pr
         return [Problem(_NAME, path, f"cannot be read: {reason}")]
     items = options(text, snapshot)
     lines = flags.refused(item for item in items if item.flag not in _OVERRULED)
+    lines += [f"{item.spelled} {item.values[0]} {wrong}" for item in items
+              if item.flag and item.values and (wrong := out_of_bounds(item.flag, item.values[0]))]
     lines += [f"{name}: {why}" for name, why in listeners.refused(items, {}, allowed)]
     return [Problem(_NAME, "", line) for line in lines]
 

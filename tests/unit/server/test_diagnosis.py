@@ -44,6 +44,8 @@ def test_advice_needs_the_lines_of_the_cause(lines, advice):
     ("OSError: [Errno 122] Disk quota exceeded: '/runpod-volume/x'", "HF_HOME or DOWNLOAD_DIR"),
     ("ValueError: No file matching quant type 'Q9' in o/n. Available GGUF files: []", "MODEL_NAME: the part after"),
     ("sglang serve: error: argument --tp-size/--tensor-parallel-size: invalid int value: 'x'", "check TP_SIZE, or"),
+    ("ValueError: parallel topology is inconsistent (set by override_permanently):", "divisible by EP_SIZE"),
+    ("ValueError: Unsupported config option 'version' with action '_VersionAction'", "SGLANG_CONFIG_FILE has an"),
     ("ValueError: --foo-bar and --page-size cannot both be set", "check FOO_BAR and PAGE_SIZE."),
 ])
 def test_single_lines(line, advice):

@@ -44,12 +44,20 @@ def test_what_it_may_say(located, text):
     ("model-path: x\n\"nnodes\" : \"2\"\n", "NNODES"), ("enable-lmcache: true\n", "ENABLE_LMCACHE"),
     ("encoder-urls:\n  - http://far\n", "ENCODER_URLS"), ('{"model-path": "x", "nnodes": 2}', "NNODES"),
     ("kv-events-config: >\n  {\"publisher\": \"null\"}\n", "KV_EVENTS_CONFIG"), ("tool-server: far:1\n", "TOOL_SERVER"),
+    ("kv-events-config:\n  publisher: zmq\n", "KV_EVENTS_CONFIG"),
     ("kv-events: '{\"publisher\": \"zmq\"}'\n", "KV_EVENTS_CONFIG"),
 ])
 def test_what_would_open_the_engine_is_refused_there_too(located, text, name):
     (line,) = located(text)
     assert line.startswith("SGLANG_CONFIG_FILE: --") and line.endswith(f"open it with ALLOWED_LISTENERS={name}")
     assert located(text, ALLOWED_LISTENERS=name) == []
+
+
+@pytest.mark.parametrize("text", ["max-prefill-tokens: 0\n", "max-total-tokens : '0' # none\n"])
+def test_numbers_on_which_the_server_fails_are_refused_there_too(located, text):
+    (line,) = located(text)
+    assert line.startswith("SGLANG_CONFIG_FILE: --max") and "0 must be at least 1; leave it out" in line
+    assert located("max-prefill-tokens: 16k\nmem-fraction-static: 0.8\nchunked-prefill-size: -1\n") == []
 
 
 def test_what_would_break_the_worker_is_refused_there_too(located):
