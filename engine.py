@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from server.diagnosis import SCANNED, diagnose, last_resort  # noqa: TID251 - the one package that stands below this module
+from server.discretion import NO_TOKEN  # noqa: TID251
 from server.processes import port_is_free  # noqa: TID251
 from server.restarts import Patience  # noqa: TID251
 from server.states import FINAL, State  # noqa: TID251
@@ -203,4 +204,4 @@ class Engine:
         return f"{headline}{ending}. Its last lines:\n{shown}" + (f"\nWhat to do: {advice}" if advice else "")
 
 
-__all__ = ["Engine", "EngineError", "Patience"]
+__all__ = ["NO_TOKEN", "Engine", "EngineError", "Patience"]

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine import Engine
-from server.discretion import NO_TOKEN
+from engine import NO_TOKEN, Engine
 from settings import hub_cache
 from utils import log
 
