@@ -113,7 +113,7 @@ class Delivery:
                            "that RunPod delivers: ask for less, or stream a route that is not cumulative.", 413)
         try:
             try:
-                began = await self._post(session, url, text, job["id"])
+                began = await self._post(session, url, text, job["id"], last=True)
             except Undelivered as error:
                 if error.refused is None or "error" in job_data:
                     raise
@@ -121,7 +121,7 @@ class Delivery:
                 _log.error(f"The result was refused: {error}", job["id"])
                 text = _failed(job, f"The platform refused the result of {size / MB:.1f} MB with status "
                                f"{error.refused}.", error.refused)
-                began = await self._post(session, url, text, job["id"])
+                began = await self._post(session, url, text, job["id"], last=True)
             if task := asyncio.current_task():
                 self._answered[task] = began
         except Undelivered as error:
@@ -129,8 +129,10 @@ class Delivery:
         finally:
             _log.info("Finished.", job["id"])
 
-    async def _post(self, session: aiohttp.ClientSession, url: str, text: str, job_id: str) -> float:
-        """Returns when the attempt that was taken began (time.monotonic). Raises Undelivered."""
+    async def _post(self, session: aiohttp.ClientSession, url: str, text: str, job_id: str,
+                    last: bool = False) -> float:
+        """Returns when the attempt that was taken began (time.monotonic). Raises Undelivered. last: nothing more is
+        posted of this job."""
         headers = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded", "X-Request-ID": job_id}
         if large := len(text) > _SLICE:
             headers["Content-Length"] = str(_size(text))
@@ -153,6 +155,8 @@ class Delivery:
                 refused = status if status and 400 <= status < 500 and status not in (408, 425, 429) else None
                 # In a hurry the job's next POST, which says that it failed, is worth more than one that gets no answer.
                 stuck = self._limit is not None and isinstance(error, TimeoutError)
+                if stuck and last:  # after it there is no next: one more attempt, or a job that was done is lost
+                    stuck = last = False
                 if refused or stuck or pause is None or time.monotonic() - began > _GIVE_UP:
                     raise Undelivered(f"{type(error).__name__} {status or ''}".strip(), refused) from error
                 await asyncio.sleep(pause)

@@ -184,6 +184,19 @@ async def test_hurry_shortens_a_post_under_way_and_those_to_come(opened):
     assert posts.answered(asyncio.current_task(), 0.0)
 
 
+async def test_in_a_hurry_a_result_that_gets_no_answer_is_posted_once_more(opened):
+    site, posts, session = await opened(None, 200)
+    pending = asyncio.create_task(posts.result(session, {"output": ["a"]}, STREAM))
+    await site.arrived.wait()
+    posts.hurry(0.5)
+    await pending
+    assert len(site.posts) == 2
+
+    site.statuses = [None]
+    await posts.result(session, {"output": ["a"]}, STREAM)
+    assert len(site.posts) == 4  # and not for ever
+
+
 # ------------------------------------------------------------------ within the limits
 def whole(text):
     return "".join(parts(text))
