@@ -49,6 +49,7 @@ class Chaos:
         self._tasks: set[asyncio.Task] = set()
         self._hurting = asyncio.Lock()
         self._final = 0
+        self._stuck: list[Fault] = []
 
     async def run(self) -> Report:
         started = time.monotonic()
@@ -83,8 +84,10 @@ class Chaos:
                 fault.random = random.Random(self.seed * 100 + 10 * number + place)
                 self.platform.faults.plan.append(fault)
             stuck = max(1, len(self.plan.jobs) // 1000)
-            self.platform.faults.plan.append(Fault(kind, seconds=_STUCK, times=stuck, fraction=0.02,
-                                                   random=random.Random(self.seed * 100 + 50 + number)))
+            fault = Fault(kind, seconds=_STUCK, times=stuck, fraction=0.02,
+                          random=random.Random(self.seed * 100 + 50 + number))
+            self.platform.faults.plan.append(fault)
+            self._stuck.append(fault)
         for place, fault in enumerate((Fault("job-done", status=502, fraction=0.01, after=True),
                                        Fault("job-done", dropped=True, fraction=0.01, after=True))):
             fault.random = random.Random(self.seed * 100 + 60 + place)
@@ -151,7 +154,8 @@ class Chaos:
     def _conclude(self, held: frozenset[str]) -> None:
         report = self.report
         ends = {f"worker-{i + 1}": watch.ends for i, (_, watch, _) in enumerate(self.workers.all)}
-        facts = Facts(ends, self.workers.stopping, float(chaos_plan.ENVIRON["DRAIN_TIMEOUT"]), held)
+        facts = Facts(ends, self.workers.stopping, float(chaos_plan.ENVIRON["DRAIN_TIMEOUT"]), held,
+                      frozenset(job for fault in self._stuck for job in fault.hurt if job))
         accepted = Counter(call.job_id for call in self.platform.calls
                            if call.kind == "job-done" and call.status == 200)
         for planned in self.plan.jobs:

@@ -29,13 +29,15 @@ class Verdict:
 @dataclass(frozen=True)
 class Facts:
     """What is known beside the plan. engine_ends: when an engine of that worker ended; stopping: when each worker was
-    told to stop, and drain: how long it may go on; held: the jobs that a worker still reports; times of time.monotonic.
+    told to stop, and drain: how long it may go on; held: the jobs that a worker still reports; stuck: those of which a
+    POST was never answered; times of time.monotonic.
     """
 
     engine_ends: dict[str, list[float]]
     stopping: dict[str, float]
     drain: float
     held: frozenset[str]
+    stuck: frozenset[str] = frozenset()
 
 
 _SLACK = 2.0  # seconds that a worker may still connect to an engine that is gone
@@ -92,7 +94,7 @@ def _failed(planned: Planned, job: Job, facts: Facts) -> Verdict:
     _demand(code in planned.fails or _excused(code, job, facts),
             f"failed with {code}, which nothing explains: {error['message'][:500]}")
     if job.chunks:
-        _broken_stream(planned, job, code)
+        _broken_stream(planned, job, code, holed=job.id in facts.stuck and job.worker_id in facts.stopping)
     return Verdict("failed", code, error["message"])
 
 
@@ -104,11 +106,15 @@ def _excused(code: int, job: Job, facts: Facts) -> bool:
     return code == 503 and stopped is not None and job.ended >= stopped + facts.drain
 
 
-def _broken_stream(planned: Planned, job: Job, code: int) -> None:
-    """What was delivered before the failure must be right so far, and must not look complete."""
+def _broken_stream(planned: Planned, job: Job, code: int, holed: bool) -> None:
+    """What was delivered before the failure must be right so far, and must not look complete. holed: a chunk may have
+    been given up at the worker's end, and nothing can be sent after that."""
     _demand(planned.reading.endswith("stream"), "parts of an answer that was not to be streamed")
     events = _events([chunk.output for chunk in job.chunks])
     _demand("[DONE]" not in events, "a failed stream ends as if it were complete")
+    if holed and events and "error" not in _json(events[-1]):
+        _right_so_far(planned, events)
+        return
     if events:
         last = _json(events[-1])
         _demand(isinstance(last, dict) and last.get("error"), f"a failed stream ends with {events[-1][:200]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 KINDS = ("job-take", "job-take-batch", "job-stream", "job-done", "job-stop", "ping")
 
@@ -23,7 +23,8 @@ class Call:
 
 @dataclass
 class Fault:
-    """One planned fault. `times` left (None: for ever), else a seeded `fraction` of the calls."""
+    """One planned fault. `times` left (None: for ever), of a seeded `fraction` of the calls; `hurt`: the jobs that it
+    met, in order."""
 
     kind: str
     status: int | None = None
@@ -34,6 +35,7 @@ class Fault:
     after: bool = False
     job_id: str | None = None
     random: random.Random | None = None
+    hurt: list[str | None] = field(default_factory=list)
 
     def hits(self, kind: str, job_id: str | None) -> bool:
         if kind != self.kind or self.times == 0 or self.job_id not in (None, job_id):
@@ -42,6 +44,7 @@ class Fault:
             return False
         if self.times is not None:
             self.times -= 1
+        self.hurt.append(job_id)
         return True
 
 

@@ -141,6 +141,19 @@ def test_the_judgement_of_a_stream_that_broke(chunks, ends, outcome):
     assert judge(STREAM, job, 1, facts).outcome == outcome
 
 
+@pytest.mark.parametrize(("stuck", "stopping", "chunks", "outcome"), [
+    ({"job-1"}, {"worker-1": 0.5}, stream("Par", done=False), "failed"),
+    ({"job-1"}, {}, stream("Par", done=False), "corrupted"),            # the POST would have been tried again
+    ({"job-2"}, {"worker-1": 0.5}, stream("Par", done=False), "corrupted"),
+    ({"job-1"}, {"worker-1": 0.5}, stream("Rap", done=False), "corrupted"),
+    ({"job-1"}, {"worker-1": 0.5}, GOOD, "corrupted"),
+])
+def test_a_stream_may_end_without_a_word_only_if_its_worker_ended_and_the_platform_did_not_answer(
+        stuck, stopping, chunks, outcome):
+    facts = Facts({}, stopping, 1.0, frozenset(), frozenset(stuck))
+    assert judge(STREAM, record("FAILED", error=failure(503), chunks=chunks), 1, facts).outcome == outcome
+
+
 @pytest.mark.parametrize(("chunks", "outcome"), [
     ([], "cancelled"), (stream("Par", done=False), "cancelled"), (GOOD, "cancelled"),
     ([*stream("Par", done=False), ERROR_EVENT], "cancelled"), (stream("is.", done=False), "corrupted")])
