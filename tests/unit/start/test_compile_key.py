@@ -1,6 +1,7 @@
 """What compiled kernels depend on, to the letter: folders, flags, packages, GPUs. Archives of earlier workers are found
 only while all of it stays as it is."""
 
+import hashlib
 import json
 import os
 import sys
@@ -64,7 +65,8 @@ def test_the_keyed_flags_are_those_of_this_sglang():
 def test_the_values_of_a_keyed_flag_are_the_last_ones():
     snapshot = {"sglang": "x", "flags": {
         name: {"names": [name], "kind": kind, "type": "str", "default": None} for name, kind in (
-            ("--dtype", "value"), ("--enable-lora", "paired"), ("--port", "value"), ("--torchao-config", "list"))}}
+            ("--dtype", "value"), ("--enable-lora", "paired"), ("--port", "value"), ("--torchao-config", "list"),
+            ("--config", "value"))}}
 
     def facts(*words):
         return compile_key.flag_facts(words, snapshot)
@@ -179,6 +181,8 @@ def test_a_configuration_file_counts_by_its_contents(tmp_path):
     keys = set()
     for text in ("tp-size: 1", "tp-size: 2"):
         file.write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        assert facts_of("--config", str(file), "--port", "1")["flags"] == {"--config": [digest]}
         keys.add(compile_key.base_key(facts_of("--config", str(file))))
     assert len(keys | {compile_key.base_key(facts_of())}) == 3
     assert facts_of("--config", "/nowhere.yaml")["flags"] == {}
