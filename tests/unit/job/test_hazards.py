@@ -82,6 +82,12 @@ def test_ids_are_found_wherever_they_stand(name, path, wrap):
         assert error.message == f"`{name}` holds {wrong}, which is no token id of this model: they go from 0 to 511."
 
 
+@pytest.mark.parametrize("ids, named", [([0, 511, 512], 512), ([511, 0, -1], -1), ([0, True], True),
+                                        ([0, 511, "x"], "str")])
+def test_the_id_that_is_named_is_the_wrong_one(ids, named):
+    assert f"holds {named}, which" in refusal("/generate", text(input_ids=ids)).message
+
+
 @pytest.mark.parametrize("name", ["input_ids", "stop_token_ids"])
 @pytest.mark.parametrize("wrong, named", [("600", "str"), ({}, "dict"), (None, "NoneType"), (2**70, "int"),
                                           (2**70 - 1, str(2**70 - 1)), (-(2**70), "int"), (1.5, "1.5")])
@@ -218,6 +224,7 @@ def test_of_a_query_and_an_item_one_may_be_empty():
         assert score(query, items).message == (
             "`items` holds an empty item, and `query` is empty too: there is nothing to score.")
     assert refusal("/v1/rerank", {"query": "", "documents": [""]}) is None  # the engine says so itself
+    assert refusal("/generate", text(query="", items=[""])) is None  # no fields of this route
 
 
 @pytest.mark.parametrize("name", ["logprob_start_len", "top_logprobs_num", "return_hidden_states", "lora_id"])
