@@ -175,7 +175,7 @@ async def test_an_idle_worker_stops_in_order(platform, number):
     async with WorkerProcess(platform, contract_environ()) as worker:
         await worker.connected()
         worker.process.send_signal(number)
-        assert await worker.ended(15) == 0
+        assert await worker.ended() == 0
         assert "Traceback" not in worker.output and "Unclosed" not in worker.output
 
 
@@ -224,7 +224,7 @@ async def test_a_second_signal_ends_at_once(platform):
         worker.process.send_signal(signal.SIGTERM)
         await worker.line("stopping: ")
         worker.process.send_signal(signal.SIGTERM)
-        assert await worker.ended(5) == 128 + signal.SIGTERM
+        assert await worker.ended() == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("stuck, streams, outcome", [

@@ -203,7 +203,7 @@ async def test_a_signal_during_the_warm_up_ends_the_worker(platform):
         await worker.line("engine ready after")
         assert await asked(worker, "wait?rid=warm-up-prefill")
         worker.process.terminate()
-        assert await worker.ended(20) == 0
+        assert await worker.ended() == 0
 
 
 # ------------------------------------------------------------------ the report
