@@ -63,6 +63,11 @@ class Engine:
         return self._supervisor.state
 
     @property
+    def up(self) -> bool:
+        """Whether it takes requests at the moment."""
+        return self._supervisor.up
+
+    @property
     def life(self) -> int:
         """The number of the newest server: 1 for the first, 2 after one restart; 0 before the first."""
         return self._supervisor.life

@@ -9,13 +9,12 @@ Exit status: 0 after an orderly stop, 1 when the engine or a job failed, 2 when 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import utils
 from engine import Engine, EngineError, Patience
@@ -23,14 +22,18 @@ from front import local, process
 from settings import config, gpus, model_source
 from start.cold_start import ColdStart
 
+if TYPE_CHECKING:
+    from job.worker import Worker
+
 _FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "flags.json")
 # Seconds that the engine gets to end in order, once no job is left (1 to 8 were seen).
 _ENGINE_STOP = 15.0
+_AT_ONCE = 256  # requests over HTTP, where the server does not say how many it runs
 
 
-def serve(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
-          job: dict[str, Any] | None) -> int:
-    """Everything between a started server and the worker's end. Returns the exit status."""
+def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
+                job: dict[str, Any] | None) -> int:
+    """Everything between a started server and the end of a worker that RunPod's queue, or `job`, brings its work."""
     began = time.monotonic()
     # Not above: while these load, the server is loading too.
     from front.queue import serve as queue
@@ -45,7 +48,6 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, ending: pr
     worker.learn(settings)
     if job is not None:
         return asyncio.run(local.run(worker.handle, job, worker.upstream.close))
-
     cold.warm(worker.facts)
     worker.watch(ending.give_up)
     limit = queue.jobs_at_once(settings.max_concurrency, engine.capacity())
@@ -58,22 +60,32 @@ def serve(settings: config.Settings, engine: Engine, cold: ColdStart, ending: pr
     return ending.status
 
 
-def _arguments() -> argparse.Namespace:
-    """The worker's own arguments; what is left in sys.argv is the SDK's."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="Any other argument goes to the runpod SDK.")
-    parser.add_argument("--print-config", action="store_true", help="show the resolved configuration and exit")
-    parser.add_argument("--test_input", metavar="JSON", help="run this one job and exit")
-    parser.add_argument("--rp_serve_api", action="store_true", help="the SDK's own local HTTP server")
-    args, rest = parser.parse_known_args()
-    sys.argv[1:] = (["--rp_serve_api"] if args.rp_serve_api else []) + rest
-    return args
+def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending) -> int:
+    """The same for one that is reached over HTTP, whose front is up before the engine is."""
+    from front.http.serve import HttpFront
+
+    def prepare() -> tuple[Worker, int]:
+        began = time.monotonic()
+        from job.worker import Worker  # not above: health is answered while it loads
+
+        worker = Worker(settings, engine, posts=settings.http.writes)
+        process.settle_memory()
+        cold.phase("worker imports", began, meanwhile=True)
+        cold.ready(engine.wait_ready())
+        worker.learn(settings)
+        cold.warm(worker.facts)
+        worker.watch(ending.give_up)
+        cold.first_poll()
+        return worker, settings.max_concurrency or engine.capacity() or _AT_ONCE
+
+    HttpFront(settings.http, ending).run(prepare)
+    return ending.status
 
 
 def main() -> int:
     """The worker from its first line to its exit status."""
     started = time.monotonic()
-    args = _arguments()
+    args = local.arguments(__doc__)
     with open(_FLAGS, encoding="utf-8") as f:
         snapshot = json.load(f)
     try:
@@ -87,7 +99,7 @@ def main() -> int:
     if args.print_config:
         print(config.describe(settings))
         return 0
-    job = local.job(args.test_input, args.rp_serve_api)
+    job = local.job(args.test_input, args.rp_serve_api or settings.http.mode == "http")
     for level, line in settings.notices:
         utils.log(line, level)
 
@@ -101,7 +113,9 @@ def main() -> int:
     try:
         engine.start()
         cold.launched(engine)
-        return serve(settings, engine, cold, ending, job)
+        if job is None and settings.http.mode == "http":
+            return serve_http(settings, engine, cold, ending)
+        return serve_queue(settings, engine, cold, ending, job)
     except EngineError as error:
         utils.log(str(error), "error")
         cold.failed()

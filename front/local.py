@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -13,6 +14,18 @@ from front.answers import Handle, is_error
 
 _NONE = ("Not on RunPod, and there is no test_input.json here: give one, or --test_input "
          "'{\"input\": {\"text\": \"Hello\"}}', or see the README for a whole local platform.")
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The worker's own arguments; what is left in sys.argv is the SDK's."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="Any other argument goes to the runpod SDK.")
+    parser.add_argument("--print-config", action="store_true", help="show the resolved configuration and exit")
+    parser.add_argument("--test_input", metavar="JSON", help="run this one job and exit")
+    parser.add_argument("--rp_serve_api", action="store_true", help="the SDK's own local HTTP server")
+    args, rest = parser.parse_known_args()
+    sys.argv[1:] = (["--rp_serve_api"] if args.rp_serve_api else []) + rest
+    return args
 
 
 def job(text: str | None, http_server: bool) -> dict[str, Any] | None:

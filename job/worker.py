@@ -32,7 +32,7 @@ Piece = str | dict[str, Any] | list[Any]
 class Worker:
     """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop."""
 
-    def __init__(self, settings: Settings, engine: Engine):
+    def __init__(self, settings: Settings, engine: Engine, posts: float | None = None):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.quarantine = Quarantine()
         self.media = MediaReader(settings.media)
@@ -42,7 +42,7 @@ class Worker:
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
             patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
                               settings.keepalive),
-            chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
+            chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts if posts is None else posts,
             decides=_decides(settings), available=lambda: engine.available(settings.wait_timeout), fate=engine.fate)
 
     def learn(self, settings: Settings) -> None:

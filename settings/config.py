@@ -17,6 +17,7 @@ from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
 from settings.foreign import FOREIGN
+from settings.http import ways_in
 from settings.incoming import heard
 from settings.limits import Limits
 from settings.masking import line, masked, secret_values
@@ -92,7 +93,10 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     if worker["MEDIA_FETCH"] == "engine":
         notices.append(("warn", "MEDIA_FETCH=engine: SGLang opens whatever address or file a job names as a medium, "
                         "from inside this container (SECURITY.md, Media)"))
-    secrets = secret_values(environ, given)
+    http, lines, wrong = ways_in(worker, environ)
+    notices += lines
+    problems += wrong
+    secrets = (*secret_values(environ, given), *http.keys)
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
 
@@ -119,7 +123,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         stream_posts=worker["STREAM_POSTS_PER_SECOND"],
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
-        log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
+        http=http, log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
         notices=tuple((level, masked(text, secrets)) for level, text in notices))
 
 

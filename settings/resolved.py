@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from settings.flags.values import Notice
+from settings.http import HttpSettings
 from settings.limits import Limits
 from settings.media import MediaSettings
 from settings.worker_settings import StartSettings
@@ -54,6 +55,7 @@ class Settings:
     allowed_routes: tuple[str, ...]      # engine routes open beside the usual ones
     allowed_listeners: tuple[str, ...]   # variables that may open the engine to other machines
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit
+    http: HttpSettings
     start: StartSettings
     log_level: str
     secrets: tuple[str, ...] = field(repr=False)

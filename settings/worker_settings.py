@@ -31,6 +31,19 @@ WORKER_SETTINGS = (
             "the model's."),
     Setting("RUNPOD_MODEL_CACHE", "str", RUNPOD_CACHE, "The folder in which RunPod's cached models and a network "
             "volume's are looked for."),
+    Setting("WORKER_MODE", "choice", "auto", "How jobs come in: from RunPod's queue, or over HTTP on `PORT` "
+            "(load-balancing endpoints, Pods); `auto` goes by what the platform sets.",
+            choices=("auto", "queue", "http")),
+    Setting("PORT", "int", None, "The port of the HTTP front; unset, 80 on RunPod and 8000 elsewhere.", low=1,
+            high=65535),
+    Setting("PORT_HEALTH", "int", None, "The port of its health; unset, `PORT`.", low=1, high=65535),
+    Setting("HEALTH_CHECK_PATH", "path", "/ping", "Where its health is asked."),
+    Setting("HTTP_QUEUE_SECONDS", "float", 10.0, "Seconds that a request waits for room in a busy HTTP front before it "
+            "is refused with 429.", low=0),
+    Setting("WORKER_API_KEY", "str", None, "Keys of callers of the HTTP front, separated by commas, or `none`; needed "
+            "outside RunPod's endpoints, where nobody else asks for a key."),
+    Setting("CORS_ORIGINS", "list", (), "Origins of the browser pages that may call the HTTP front, separated by "
+            "spaces or commas, or `*`; unset, none."),
     Setting("MAX_CONCURRENCY", "int", None, "Jobs that one worker runs at once; unset, it follows what the server "
             "says it can run.", low=1),
     Setting("REQUEST_TIMEOUT", "float", 3600.0, "Seconds that a request without streaming may take; 0 means no "
@@ -154,6 +167,12 @@ def _read(setting: Setting, text: str) -> Any:
         if wrong is not None:
             raise ValueError(f"{wrong!r} is no path: each begins with / and has no query")
         return paths
+    if setting.type == "path":
+        if not re.fullmatch(r"(/[\w.:-]+)+", text):
+            raise ValueError("must be a path: it begins with / and has no query")
+        return text
+    if setting.type == "list":
+        return tuple(text.replace(",", " ").split())
     if setting.type == "listeners":
         names = tuple(text.replace(",", " ").upper().split())
         for name in names:

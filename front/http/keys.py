@@ -1,0 +1,26 @@
+"""Who may come in: keys of callers. Pure."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+
+
+class Keys:
+    """The keys of which a caller must show one; none at all lets everybody in."""
+
+    def __init__(self, keys: Iterable[str]):
+        self._keys = [key.encode() for key in keys]
+
+    def admit(self, headers: Mapping[str, str]) -> bool:
+        """Whether the headers show a key: `Authorization: Bearer …` as OpenAI's clients send it, or Anthropic's
+        `x-api-key`. Takes the same time whatever is wrong with it."""
+        if not self._keys:
+            return True
+        shown = [headers.get("x-api-key", "")]
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            shown.append(token.strip())
+        # surrogateescape: a header may hold any bytes
+        tried = [one.encode("utf-8", "surrogateescape") for one in shown if one]
+        return any([hmac.compare_digest(one, key) for one in tried for key in self._keys])

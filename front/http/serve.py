@@ -1,0 +1,119 @@
+"""The HTTP front as a whole: up before the engine is, ready with it, drained before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+import utils
+from front import process
+from front.http.gate import Gate
+from front.http.keys import Keys
+from front.http.server import Front, Manners, Stage
+from settings.http import HttpSettings
+
+if TYPE_CHECKING:
+    from job.worker import Worker
+
+_KEEPALIVE = 75.0  # seconds that an idle connection stays open, and that a request's head may take
+_CLOSING = 5.0     # seconds for answers that were cut off to be sent
+
+
+class HttpFront:
+    """One worker's HTTP server, which serves until `ending` says that the process has to end."""
+
+    def __init__(self, settings: HttpSettings, ending: process.Ending):
+        self._settings, self._ending = settings, ending
+        self._worker: Worker | None = None
+        self._leaving = False
+        self.gate = Gate(1, settings.queue_seconds)
+        manners = Manners(settings.health_path, origins=settings.origins)
+        self.front = Front(Keys(settings.keys), self.gate, manners, self.stage)
+
+    def stage(self) -> Stage:
+        """What is said of this worker where its health is asked."""
+        if self._leaving or self._ending.status:
+            return Stage.LEAVING
+        return Stage.READY if self._worker and self._worker.engine.up else Stage.STARTING
+
+    def run(self, prepare: Callable[[], tuple[Worker, int]]) -> None:
+        """Serve until the end. `prepare` waits until the engine is ready, and gives the worker and how many requests
+        it runs at once; it is called in a thread, for it blocks. Raises what it raises."""
+        self._prepare = prepare
+        self._ending.run(self._serve, self._stop)
+
+    def _stop(self, patience: float) -> None:
+        self._leaving = True
+        if not self._stopping.done():
+            self._stopping.set_result(time.monotonic() + patience)
+            utils.log(f"stopping: {len(self.front.running)} running requests have {patience:.0f} s to finish "
+                      "(DRAIN_TIMEOUT)")
+
+    async def _serve(self) -> None:
+        self._stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as stack:
+            await self._listen(stack, self.front.app(), settings.port)
+            if settings.health_port != settings.port:
+                await self._listen(stack, self.front.health_app(), settings.health_port)
+            utils.log(f"listening on {settings.host}:{settings.port}, because {settings.reason}")
+            preparing = self._in_a_thread()
+            first: set[asyncio.Future[Any]] = {preparing, self._stopping}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if not preparing.done():  # told to stop while the engine loads: whoever called `run` stops the engine
+                return
+            worker, self.gate.limit = preparing.result()
+            stack.push_async_callback(worker.upstream.close)
+            self.front.answer, self._worker = worker.answer, worker
+            utils.log(f"serving over HTTP with up to {self.gate.limit} requests at once")
+            await self._drain(worker, await self._stopping)
+
+    def _in_a_thread(self) -> asyncio.Future[tuple[Worker, int]]:
+        # Not one of the loop's own threads: its end would wait for this one, which waits for the engine.
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[Worker, int]] = loop.create_future()
+
+        def settle(ready: tuple[Worker, int] | None, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if ready is not None:
+                done.set_result(ready)
+            elif error is not None:
+                done.set_exception(error)
+
+        def prepare() -> None:
+            ready, error = None, None
+            try:
+                ready = self._prepare()
+            except BaseException as raised:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, ready, error)
+
+        threading.Thread(target=prepare, name="http-prepare", daemon=True).start()
+        return done
+
+    async def _listen(self, stack: contextlib.AsyncExitStack, app: web.Application, port: int) -> None:
+        # A client that goes away cancels its handler: that is what stops the engine's work for it.
+        runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=_KEEPALIVE, access_log=None,
+                               shutdown_timeout=_CLOSING)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, self._settings.host, port, reuse_address=True).start()
+        except OSError as error:
+            raise SystemExit(f"The worker cannot listen on {self._settings.host}:{port} (PORT): "
+                             f"{error.strerror}") from error
+
+    async def _drain(self, worker: Worker, deadline: float) -> None:
+        if running := set(self.front.running):
+            await asyncio.wait(running, timeout=max(0.0, deadline - time.monotonic()))
+        if left := set(self.front.running):
+            worker.fail_all()
+            await asyncio.wait(left, timeout=_CLOSING)

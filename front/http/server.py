@@ -1,0 +1,195 @@
+"""One HTTP request: who may, whether there is room, what it is, and its answer as it comes.
+
+All that a request means is decided behind `Answer` (job/worker.py). Here are the things of HTTP alone: statuses,
+headers, bodies, connections. A client that goes away cancels its handler, which closes the answer's generator, which
+makes the engine stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import enum
+import json
+import re
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from aiohttp import web
+
+import utils
+from front.http import shapes
+from front.http.gate import Full, Gate
+from front.http.keys import Keys
+from utils import JobError
+
+Piece = str | dict[str, Any] | list[Any]
+Answer = Callable[[dict[str, Any], str], AsyncGenerator[Piece, None]]  # a job's input and id; raises JobError
+
+# RunPod's load balancer takes 30 MB both ways and ends a request after 5.5 minutes.
+BODY_LIMIT = 30_000_000
+_ID = re.compile(r"[\w.:@/+=-]{1,128}")
+_PROTECTED = ("Content-Length", "Content-Type", "X-Request-Id")
+
+
+class Stage(enum.Enum):
+    """What the worker says of itself where its health is asked; RunPod: 200 ready, 204 initialising."""
+
+    STARTING = 204
+    READY = 200
+    LEAVING = 503
+
+
+@dataclasses.dataclass(frozen=True)
+class Manners:
+    """body_seconds: that a client may take to send its request; write_seconds: that it may leave a piece of the answer
+    unread; head_seconds: of silence after which a stream's head is sent before anything of its answer; origins: that a
+    browser's page may come from, "*" for any, none for no CORS."""
+
+    health_path: str = "/ping"
+    body_seconds: float = 60.0
+    write_seconds: float = 330.0
+    head_seconds: float = 5.0
+    origins: tuple[str, ...] = ()
+
+
+class Front:
+    """The handlers of one worker's HTTP server.
+
+    answer: see Answer, None until there is an engine; keys: of callers; gate: how many at once; stage: what is said of
+    the worker's state, asked anew each time; running: the tasks of all requests under way.
+    """
+
+    answer: Answer | None = None
+
+    def __init__(self, keys: Keys, gate: Gate, manners: Manners, stage: Callable[[], Stage]):
+        self._keys, self._gate, self._manners, self._stage = keys, gate, manners, stage
+        self.running: set[asyncio.Task[Any]] = set()
+
+    def app(self) -> web.Application:
+        """Health and everything else, on one port."""
+        app = web.Application(client_max_size=BODY_LIMIT)
+        app.router.add_route("GET", self._manners.health_path, self.health)  # HEAD comes with it
+        app.router.add_route("*", "/{path:.*}", self.request)
+        return app
+
+    def health_app(self) -> web.Application:
+        """Health alone, for a port of its own."""
+        app = web.Application()
+        app.router.add_route("GET", self._manners.health_path, self.health)
+        return app
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """200 when ready, 204 while the engine starts or restarts, 503 when no request should come any more."""
+        return web.Response(status=self._stage().value)
+
+    async def request(self, request: web.Request) -> web.StreamResponse:
+        """Anything that is not a question for health."""
+        request_id = _request_id(request)
+        headers = {"X-Request-Id": request_id, **self._cors(request)}
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={**headers, "Allow": "GET, HEAD, POST, OPTIONS"})
+        response: web.StreamResponse | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self.running.add(task)
+        try:
+            if not self._keys.admit(request.headers):
+                raise JobError("A key is missing or wrong: send one of WORKER_API_KEY as `Authorization: Bearer` or "
+                               "`x-api-key`.", type="authentication_error", code=401)
+            if self._stage() is Stage.LEAVING:
+                raise JobError("This worker is ending; send the request again.", type="overloaded_error", code=503)
+            if self.answer is None:
+                raise JobError("The model is still being loaded; try again.", type="overloaded_error", code=503)
+            job_input = await self._input(request)
+            async with self._gate.passing(), contextlib.aclosing(self.answer(job_input, request_id)) as pieces:
+                response = await self._respond(request, pieces, headers)
+                return response
+        except JobError as error:
+            return self._refuse(error, request, request_id, headers)
+        except Full as full:
+            busy = JobError(f"This worker runs {self._gate.limit} requests already (MAX_CONCURRENCY), and there was no "
+                            f"room within {self._gate.patience:g} s (HTTP_QUEUE_SECONDS).", type="rate_limit_error",
+                            code=429)
+            return self._refuse(busy, request, request_id, {**headers, "Retry-After": str(full.retry_after)})
+        finally:
+            self.running.discard(task)
+
+    def _refuse(self, error: JobError, request: web.Request, request_id: str, headers: dict[str, str]
+                ) -> web.Response:
+        utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", request_id)
+        if error.code == 503:
+            headers = {"Retry-After": "5", **headers}
+        if error.code == 401:
+            headers = {"WWW-Authenticate": "Bearer", **headers}
+        return web.Response(status=error.code, body=shapes.dumps(shapes.body(error, request.path, request_id)),
+                            content_type="application/json", headers=headers)
+
+    async def _input(self, request: web.Request) -> dict[str, Any]:
+        """The job's input for a request. Raises JobError for a body that is none."""
+        method = "GET" if request.method == "HEAD" else request.method
+        body: Any = None
+        if request.body_exists:
+            try:
+                async with asyncio.timeout(self._manners.body_seconds):
+                    raw = await request.read()
+            except TimeoutError:
+                raise JobError(f"The body did not arrive within {self._manners.body_seconds:g} s.",
+                               type="timeout_error", code=408) from None
+            except web.HTTPRequestEntityTooLarge:
+                raise JobError(f"The body is larger than {BODY_LIMIT // 10**6} MB, RunPod's own limit.",
+                               type="request_too_large", code=413) from None
+            except web.RequestPayloadError:
+                raise JobError("The body does not fit its Content-Encoding or its length.") from None
+            try:
+                body = json.loads(raw) if raw.strip() else None
+            except (ValueError, RecursionError):
+                raise JobError("The body is not JSON.", param="body") from None
+        return {"route": request.raw_path, "method": method, "body": body}
+
+    async def _respond(self, request: web.Request, pieces: AsyncGenerator[Piece, None], headers: dict[str, str]
+                       ) -> web.StreamResponse:
+        first = await anext(pieces, None)
+        if not isinstance(first, str):
+            # What is left of the generator runs before the answer is out: its end is part of the answer.
+            async for _ in pieces:
+                pass
+            return web.Response(body=shapes.dumps(first), content_type="application/json", headers=headers)
+        response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream",
+                                               "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        try:
+            await self._write(response, first)
+            async for piece in pieces:
+                await self._write(response, piece if isinstance(piece, str) else json.dumps(piece))
+        except JobError as error:  # its event has been sent: the status is 200 for good
+            utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", headers["X-Request-Id"])
+        except (ConnectionError, TimeoutError):
+            utils.log("the client went away, or reads no more", "info", headers["X-Request-Id"])
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        await response.write_eof()
+        return response
+
+    async def _write(self, response: web.StreamResponse, text: str) -> None:
+        async with asyncio.timeout(self._manners.write_seconds):
+            await response.write(text.encode("utf-8", "replace"))
+
+    def _cors(self, request: web.Request) -> dict[str, str]:
+        origin, allowed = request.headers.get("Origin"), self._manners.origins
+        if not origin or not allowed or not ("*" in allowed or origin in allowed):
+            return {}
+        return {"Access-Control-Allow-Origin": "*" if "*" in allowed else origin, "Vary": "Origin",
+                "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+                "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers",
+                                                                    "Authorization, Content-Type, X-Api-Key"),
+                "Access-Control-Expose-Headers": "X-Request-Id, Retry-After", "Access-Control-Max-Age": "86400"}
+
+
+def _request_id(request: web.Request) -> str:
+    """The caller's own id, where it is one that a log and the engine can take."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,71 @@
+"""How jobs come in: from RunPod's queue, or over HTTP; and what the HTTP front needs. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from settings.flags.values import Notice, Problem
+
+ON_RUNPOD, ELSEWHERE = 80, 8000  # ports, where PORT is not set; RunPod's load balancer expects 80
+
+
+@dataclasses.dataclass(frozen=True)
+class HttpSettings:
+    """mode: "queue", or "http"; reason: why, in words; host, port, health_port, health_path: where it listens;
+    queue_seconds: how long a request waits for room; writes: pieces
+    of answers a second that all streams share; keys: of callers, none for everybody; origins: of browsers' pages,
+    "*" for any."""
+
+    mode: str = "queue"
+    reason: str = ""
+    host: str = "0.0.0.0"
+    port: int = ON_RUNPOD
+    health_port: int = ON_RUNPOD
+    health_path: str = "/ping"
+    queue_seconds: float = 10.0
+    writes: float = 1000.0
+    keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    origins: tuple[str, ...] = ()
+
+
+def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[HttpSettings, list[Notice], list[Problem]]:
+    """(settings, notices, problems) from the worker's own values and the platform's variables."""
+    mode, reason = _mode(values["WORKER_MODE"], values, environ)
+    notices: list[Notice] = []
+    problems: list[Problem] = []
+    on_runpod = any(environ.get(name, "").strip() for name in ("RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"))
+    port = values["PORT"] or (ON_RUNPOD if on_runpod else ELSEWHERE)
+    host, text = "0.0.0.0", environ.get("HOST", "").strip()
+    if text:
+        try:
+            host = str(ipaddress.ip_address("127.0.0.1" if text == "localhost" else text))
+        except ValueError:  # shells name the machine so
+            if mode == "http":
+                notices.append(("info", f"HOST={text} is no address and is not read: the worker listens on {host}"))
+    keys = tuple(key for key in (part.strip() for part in (values["WORKER_API_KEY"] or "").split(",")) if key)
+    endpoint = bool(environ.get("RUNPOD_ENDPOINT_ID", "").strip())
+    if keys == ("none",):
+        keys = ()
+    elif mode == "http" and not keys and not endpoint and not ipaddress.ip_address(host).is_loopback:
+        problems.append(Problem(
+            "WORKER_API_KEY", "", "must be set: outside a RunPod endpoint anybody can reach this port. Give one or "
+            "more keys, separated by commas; or `none`, to let everybody in; or HOST=127.0.0.1"))
+    settings = HttpSettings(mode, reason, host, port, values["PORT_HEALTH"] or port, values["HEALTH_CHECK_PATH"],
+                            values["HTTP_QUEUE_SECONDS"], keys=keys, origins=tuple(values["CORS_ORIGINS"]))
+    return settings, notices, problems
+
+
+def _mode(wanted: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:
+    if wanted != "auto":
+        return wanted, f"WORKER_MODE={wanted}"
+    if environ.get("RUNPOD_WEBHOOK_GET_JOB", "").strip():
+        return "queue", "the platform has a queue of jobs for this worker (RUNPOD_WEBHOOK_GET_JOB)"
+    for name in ("PORT", "PORT_HEALTH"):
+        if values[name]:
+            return "http", f"{name} is set, and there is no queue of jobs"
+    if environ.get("RUNPOD_POD_ID", "").strip() and not environ.get("RUNPOD_ENDPOINT_ID", "").strip():
+        return "http", "this is a Pod (RUNPOD_POD_ID)"
+    return "queue", "nothing asks for HTTP"

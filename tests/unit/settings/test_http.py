@@ -1,0 +1,71 @@
+"""How jobs come in, and who has to show a key."""
+
+import pytest
+
+from tests.unit.settings.test_config import lines, load, problems
+
+POD = {"RUNPOD_POD_ID": "p", "WORKER_API_KEY": "sesame-open-now"}
+ENDPOINT = {"RUNPOD_POD_ID": "p", "RUNPOD_ENDPOINT_ID": "e"}
+QUEUE = {**ENDPOINT, "RUNPOD_WEBHOOK_GET_JOB": "https://x/job-take"}
+
+
+@pytest.mark.parametrize(("environ", "mode", "because"), [
+    ({}, "queue", "nothing asks"), (QUEUE, "queue", "RUNPOD_WEBHOOK_GET_JOB"),
+    ({**QUEUE, "PORT": "80"}, "queue", "RUNPOD_WEBHOOK_GET_JOB"), ({**ENDPOINT, "PORT": "80"}, "http", "PORT"),
+    ({**ENDPOINT, "PORT_HEALTH": "81"}, "http", "PORT_HEALTH"), (ENDPOINT, "queue", "nothing asks"),
+    (POD, "http", "Pod"), ({**QUEUE, "WORKER_MODE": "http"}, "http", "WORKER_MODE=http"),
+    ({**POD, "WORKER_MODE": "queue"}, "queue", "WORKER_MODE=queue"),
+    ({"PORT": "8080", "HOST": "127.0.0.1"}, "http", "PORT")])
+def test_the_way_in(environ, mode, because):
+    http = load(environ).http
+    assert http.mode == mode and because in http.reason
+
+
+@pytest.mark.parametrize(("environ", "ports"), [
+    ({**ENDPOINT, "WORKER_MODE": "http"}, (80, 80)), ({**ENDPOINT, "PORT": "5000"}, (5000, 5000)),
+    ({**ENDPOINT, "PORT": "5000", "PORT_HEALTH": "5001"}, (5000, 5001)), (POD, (80, 80)),
+    ({"WORKER_MODE": "http", "HOST": "127.0.0.1"}, (8000, 8000))])
+def test_where_it_listens(environ, ports):
+    http = load(environ).http
+    assert (http.port, http.health_port) == ports
+
+
+@pytest.mark.parametrize("environ", [
+    {"RUNPOD_POD_ID": "p"}, {"WORKER_MODE": "http"}, {"WORKER_MODE": "http", "HOST": "0.0.0.0"},
+    {"WORKER_MODE": "http", "HOST": "my-laptop"}, {"WORKER_MODE": "http", "WORKER_API_KEY": " , "}])
+def test_an_open_port_needs_a_key(environ):
+    assert [line for line in problems(environ) if line.startswith("WORKER_API_KEY")]
+
+
+@pytest.mark.parametrize("environ", [
+    POD, ENDPOINT, {"WORKER_MODE": "http", "HOST": "127.0.0.1"}, {"WORKER_MODE": "http", "HOST": "localhost"},
+    {"WORKER_MODE": "http", "HOST": "::1"}, {"WORKER_MODE": "http", "WORKER_API_KEY": "none"},
+    {**ENDPOINT, "WORKER_MODE": "http"}, {}])
+def test_or_an_endpoint_or_a_wish_or_loopback(environ):
+    load(environ)
+
+
+def test_several_keys_all_of_them_secret():
+    settings = load(POD, WORKER_API_KEY="first-key-1, second-key-2")
+    assert settings.http.keys == ("first-key-1", "second-key-2")
+    assert {"first-key-1", "second-key-2"} <= set(settings.secrets)
+    assert "first-key" not in repr(settings.http)
+    assert load({"WORKER_MODE": "http"}, WORKER_API_KEY="none").http.keys == ()
+
+
+def test_a_machine_s_name_in_host_is_said_not_to_count():
+    settings = load(POD, HOST="my-laptop")
+    assert settings.http.host == "0.0.0.0" and any("my-laptop" in line for line in lines(settings, "info"))
+
+
+def test_none_of_it_reaches_the_server():
+    from settings.environment import engine_environ
+    environ = {**POD, "PORT": "80", "PORT_HEALTH": "81", "CORS_ORIGINS": "*"}
+    assert not {"PORT", "PORT_HEALTH", "WORKER_API_KEY", "CORS_ORIGINS"} & set(engine_environ(load(environ), environ))
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("PORT", "0"), ("PORT", "65536"), ("PORT_HEALTH", "x"), ("HEALTH_CHECK_PATH", "ping"),
+    ("HEALTH_CHECK_PATH", "/ping?x"), ("WORKER_MODE", "lb"), ("HTTP_QUEUE_SECONDS", "-1")])
+def test_a_wrong_value_is_named(name, value):
+    assert any(line.startswith(name) for line in problems({name: value}))
