@@ -83,8 +83,8 @@ def _default(flag: str, entry: dict) -> str:
 
 def _setting(setting: Setting) -> str:
     kinds = {"str": "text", "int": "whole number", "float": "seconds", "megabytes": "megabytes",
-             "words": "words, split like a shell", "paths": "paths", "path": "path", "list": "list", "listeners": "names of variables",
-             "choice": ", ".join(setting.choices)}
+             "words": "words, split like a shell", "paths": "paths", "path": "path", "list": "list",
+             "listeners": "names of variables", "choice": ", ".join(setting.choices)}
     default = "" if setting.default in (None, ()) else f"{setting.default:g}" if (
         isinstance(setting.default, float)) else str(setting.default)
     return _row(_code(setting.name), setting.help, kinds[setting.type] + bounds(setting), _code(default))

@@ -1,0 +1,301 @@
+"""The worker over HTTP: a whole process, a scripted engine, real connections and real clients."""
+
+import asyncio
+import gzip
+import json
+import os
+import signal
+from urllib.request import urlopen
+
+import aiohttp
+import anthropic
+import openai
+import pytest
+
+from tests.support import LAUNCH, free_port, say
+from tests.worker import WorkerProcess, contract_environ
+
+KEY = "sesame-open-now"
+CHAT = "/v1/chat/completions"
+
+
+def environ(**extra: str) -> dict[str, str]:
+    return contract_environ(WORKER_MODE="http", PORT=str(free_port()), WORKER_API_KEY=KEY, **extra)
+
+
+class Http:
+    """A worker and a client of it."""
+
+    def __init__(self, worker: WorkerProcess, session: aiohttp.ClientSession):
+        self.worker, self.session = worker, session
+        self.base = f"http://127.0.0.1:{worker.environ['PORT']}"
+
+    async def stage(self, path: str = "/ping", port: str | None = None) -> int | None:
+        try:
+            async with self.session.get(f"http://127.0.0.1:{port or self.worker.environ['PORT']}{path}") as response:
+                return response.status
+        except aiohttp.ClientConnectionError:
+            return None
+
+    async def becomes(self, *stages: int | None, port: str | None = None) -> list[int | None]:
+        """Ask for health until it is one of `stages`; returns every answer on the way."""
+        seen = []
+        async with asyncio.timeout(60):
+            while not seen or seen[-1] not in stages:
+                seen.append(await self.stage(port=port))
+                await asyncio.sleep(0.02)
+        return seen
+
+    def post(self, path: str = CHAT, body=None, **more):
+        headers = {"Authorization": f"Bearer {KEY}", **more.pop("headers", {})}
+        return self.session.post(self.base + path, json=body, headers=headers, **more)
+
+    async def engine(self, path: str):
+        def fetch():
+            with urlopen(f"http://127.0.0.1:{self.worker.environ['SGLANG_PORT']}{path}", timeout=30) as response:
+                return json.load(response)
+        return await asyncio.to_thread(fetch)
+
+
+@pytest.fixture
+async def start():
+    """start(NAME=value, …): a worker that was started with these; `await http.becomes(200)` waits until it is ready."""
+    entered = []
+
+    async def run(given=None, **extra):
+        worker = WorkerProcess(None, given or environ(**extra))
+        await worker.__aenter__()
+        session = aiohttp.ClientSession()
+        entered.append((worker, session))
+        return Http(worker, session)
+
+    yield run
+    for worker, session in entered:
+        await session.close()
+        await worker.__aexit__()
+
+
+@pytest.fixture
+async def http(start):
+    up = await start()
+    await up.becomes(200)
+    return up
+
+
+async def test_health_is_there_before_the_engine_and_says_what_the_worker_is_at(start, tmp_path):
+    gate = tmp_path / "go"
+    slow = tmp_path / "launch"
+    slow.write_text(f'while [ ! -e {gate} ]; do sleep 0.05; done\nexec {LAUNCH} "$@"\n')
+    http = await start(SGLANG_LAUNCH_COMMAND=f"sh {slow}", PORT_HEALTH=str(free_port()))
+    health = http.worker.environ["PORT_HEALTH"]
+    assert set(await http.becomes(204, port=health)) <= {None, 204}
+    async with http.post(body={"messages": say({})}) as response:  # whoever asks too early is told so
+        assert response.status == 503 and int(response.headers["Retry-After"]) > 0
+        assert "being loaded" in (await response.json())["error"]["message"]
+    gate.touch()
+    assert set(await http.becomes(200, port=health)) == {204, 200}
+    assert await http.stage() == 200  # on its own port as well
+    assert any("listening on" in line and "WORKER_MODE=http" in line for line in http.worker.lines)
+
+
+async def test_every_kind_of_answer(http):
+    async with http.post(body={"model": "tiny", "messages": say({"text": "Paris."})}) as response:
+        assert response.status == 200 and response.content_type == "application/json"
+        assert (await response.json())["choices"][0]["message"]["content"] == "Paris."
+    async with http.post(body={"messages": say({"tokens": 20, "tps": 400}), "stream": True}) as response:
+        assert response.status == 200 and response.content_type == "text/event-stream"
+        events = (await response.text()).split("\n\n")
+        assert events[-2:] == ["data: [DONE]", ""]
+        assert "".join(json.loads(e[6:])["choices"][0]["delta"].get("content") or "" for e in events[:-2]) == (
+            "".join(f"t{i} " for i in range(20)))
+    async with http.post("/generate", {"text": "Hi", "sampling_params": {"max_new_tokens": 4}}) as response:
+        assert (await response.json())["meta_info"]["completion_tokens"] == 4
+    async with http.session.get(f"{http.base}/v1/models", headers={"x-api-key": KEY}) as response:
+        assert (await response.json())["data"][0]["id"] == "tiny"
+    async with http.session.head(f"{http.base}/v1/models", headers={"x-api-key": KEY}) as response:
+        assert response.status == 200 and await response.read() == b""
+
+
+@pytest.mark.parametrize(("path", "body", "status", "words"), [
+    (CHAT, {"model": "gpt-4", "messages": []}, 404, "does not exist"), (CHAT, [1], 400, "JSON object"),
+    (CHAT, None, 400, "JSON object"), ("/flush_cache", {"a": 1}, 404, "not a route"),
+    ("/v1/models", {"a": 1}, 405, "GET"), (CHAT, {"messages": say({"status": 422, "error_message": "no"})}, 422, "no"),
+    (CHAT, {"messages": say({"status": 500, "error_message": "boom"})}, 500, "boom"),
+    ("/v1/messages", {"model": "gpt-4", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, 404, "exist"),
+    (CHAT, {"messages": say({}), "stream": True, "model": "nope"}, 404, "does not exist")])
+async def test_a_refusal_has_its_true_status_and_the_shape_of_its_route(http, path, body, status, words):
+    async with http.post(path, body, headers={"X-Request-Id": "mine-1"}) as response:
+        told = await response.json()
+        assert (response.status, response.content_type) == (status, "application/json"), told
+        assert response.headers["X-Request-Id"] == "mine-1"
+    assert words in told["error"]["message"]
+    if path == "/v1/messages":
+        assert told["type"] == "error" and told["request_id"] == "mine-1"
+
+
+async def test_clients_raise_what_their_users_catch(http):
+    client = openai.AsyncOpenAI(base_url=f"{http.base}/v1", api_key=KEY, max_retries=0)
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        await client.chat.completions.create(model="nope", messages=say({}))
+    with pytest.raises(openai.AuthenticationError):
+        await openai.AsyncOpenAI(base_url=f"{http.base}/v1", api_key="wrong", max_retries=0).models.list()
+    whole = await client.chat.completions.create(model="tiny", messages=say({"text": "Paris."}))
+    assert whole.choices[0].message.content == "Paris."
+    other = anthropic.AsyncAnthropic(base_url=http.base, api_key=KEY, max_retries=0)
+    with pytest.raises(anthropic.NotFoundError):
+        await other.messages.create(model="nope", max_tokens=5, messages=[{"role": "user", "content": "x"}])
+    told = await other.messages.create(model="tiny", max_tokens=5, messages=say({"text": "Paris."}))
+    assert told.content[0].text == "Paris."
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer guessed-key"}, {"x-api-key": "guessed-key"}])
+async def test_nobody_comes_in_without_a_key_but_health(http, headers):
+    async with http.session.post(http.base + CHAT, json={"messages": say({})}, headers=headers) as response:
+        assert response.status == 401 and "WWW-Authenticate" in response.headers
+        assert (await response.json())["error"]["type"] == "authentication_error"
+    async with http.session.get(f"{http.base}/nothing-here", headers=headers) as response:
+        assert response.status == 401  # nor hears which routes there are
+    assert await http.stage() == 200
+    assert KEY not in http.worker.output and "guessed-key" not in http.worker.output
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_goes_away_stops_the_engine(http, stream):
+    body = {"messages": say({"tokens": 9, "hang_at": 2}), "stream": stream}
+    request = asyncio.create_task(http.session.post(
+        http.base + CHAT, json=body, headers={"x-api-key": KEY, "X-Request-Id": f"leaving-{stream}-0123456789"}))
+    await http.engine(f"/_scripted/wait?rid=leaving-{stream}-0123456789&state=hanging")
+    if stream:
+        (await request).close()
+    else:
+        request.cancel()
+    assert await http.engine(f"/_scripted/wait?rid=leaving-{stream}-0123456789&state=aborted,disconnected")
+
+
+async def test_no_more_at_once_than_there_is_room_for(start):
+    http = await start(MAX_CONCURRENCY="1", HTTP_QUEUE_SECONDS="0.2")
+    await http.becomes(200)
+    hanging = await http.post(body={"messages": say({"tokens": 9, "hang_at": 2}), "stream": True})
+    await hanging.content.readany()
+    async with http.post(body={"messages": say({"text": "Paris."})}) as response:
+        assert response.status == 429 and int(response.headers["Retry-After"]) >= 1
+        assert "MAX_CONCURRENCY" in (await response.json())["error"]["message"]
+    hanging.close()
+    async with asyncio.timeout(30):
+        while True:
+            async with http.post(body={"messages": say({"text": "Paris."})}) as response:
+                if response.status == 200:
+                    break
+
+
+async def test_bodies_of_every_kind(http):
+    body = json.dumps({"messages": say({"text": "Paris."})}).encode()
+    url, headers = http.base + CHAT, {"x-api-key": KEY, "Content-Type": "application/json"}
+
+    async def pieces():
+        for start in range(0, len(body), 7):
+            yield body[start:start + 7]
+
+    for data, more in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"}), (pieces(), {}),
+                       (body, {"Expect": "100-continue"})):
+        async with http.session.post(url, data=data, headers={**headers, **more}) as response:
+            assert response.status == 200, await response.text()
+    packed = {"Content-Encoding": "gzip"}
+    for data, more, status in ((b"{", {}, 400), (b"\xff", {}, 400), (b"x", packed, 400), (b"[" * 100_000, {}, 400),
+                               (gzip.compress(b" " * 40_000_000), packed, 413)):
+        async with http.session.post(url, data=data, headers={**headers, **more}) as response:
+            assert response.status == status, (data[:9], await response.text())
+    assert await http.stage() == 200
+
+
+async def test_a_failure_in_a_stream_is_an_event_and_no_done(http):
+    async with http.post(body={"messages": say({"tokens": 9, "error_at": 3, "error": "openai", "error_code": 503}),
+                               "stream": True}) as response:
+        text = await response.text()
+    assert response.status == 200 and "[DONE]" not in text
+    assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == 503
+
+
+async def test_browsers_are_let_in_by_origin_alone(start, http):
+    headers = {"Origin": "https://page.example", "Access-Control-Request-Headers": "authorization"}
+    async with http.session.options(http.base + CHAT, headers=headers) as response:
+        assert response.status == 204 and "Access-Control-Allow-Origin" not in response.headers
+    open_one = await start(CORS_ORIGINS="https://page.example, https://other.example")
+    await open_one.becomes(200)
+    async with open_one.session.options(open_one.base + CHAT, headers=headers) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
+        assert response.headers["Access-Control-Allow-Headers"] == "authorization"
+    async with open_one.session.options(open_one.base + CHAT, headers={"Origin": "https://evil.example"}) as response:
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_an_engine_that_dies_is_restarted_and_health_says_so(http):
+    async with http.post(body={"messages": say({"die_at": 0, "die_code": 7})}) as response:
+        assert response.status == 502 and "exit status 7" in (await response.json())["error"]["message"]
+    async with http.post(body={"messages": say({"text": "Paris."})}) as response:  # waits for the next engine
+        assert response.status == 200
+    assert (await http.becomes(200))[-1] == 200
+
+
+async def test_an_engine_that_is_lost_ends_the_worker_with_1(start):
+    http = await start(SGLANG_MAX_RESTARTS="0")
+    await http.becomes(200)
+    async with http.post(body={"messages": say({"die_at": 0})}) as response:
+        assert response.status in (502, 503)
+    assert await http.worker.ended(60) == 1
+
+
+async def test_what_runs_is_finished_at_the_end_and_nothing_new_begins(http):
+    response = await http.post(body={"messages": say({"tokens": 60, "tps": 30}), "stream": True})
+    first = await response.content.readany()
+    http.worker.process.send_signal(signal.SIGTERM)
+    assert set(await http.becomes(503)) <= {200, 503}
+    async with http.post(body={"messages": say({})}) as refused:
+        assert refused.status == 503 and "Retry-After" in refused.headers
+    text = (first + await response.content.read()).decode()
+    assert text.endswith("data: [DONE]\n\n") and text.count("data: ") > 60
+    assert await http.worker.ended(30) == 0
+    assert "Traceback" not in http.worker.output
+
+
+async def test_what_is_not_done_in_time_gets_an_error(start):
+    http = await start(DRAIN_TIMEOUT="0.5")
+    await http.becomes(200)
+    response = await http.post(body={"messages": say({"tokens": 9, "hang_at": 2}), "stream": True})
+    first = await response.content.readany()
+    http.worker.process.send_signal(signal.SIGTERM)
+    text = (first + await response.content.read()).decode()
+    assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == 503
+    assert await http.worker.ended(30) == 0
+
+
+async def test_a_signal_while_the_engine_loads_ends_in_order(start):
+    http = await start(SGLANG_LAUNCH_COMMAND="sleep 3600 --")
+    await http.becomes(204)
+    http.worker.process.send_signal(signal.SIGTERM)
+    assert await http.worker.ended(40) == 0
+
+
+async def test_an_engine_that_cannot_start_ends_the_worker_with_the_reason(start):
+    life = json.dumps({"log": ["torch.OutOfMemoryError: CUDA out of memory."], "exit_after": 0})
+    http = await start(SCRIPTED_ENGINE_LIFE=life)
+    assert await http.worker.ended(60) == 1
+    assert "MEM_FRACTION_STATIC" in http.worker.output and "Traceback" not in http.worker.output
+
+
+async def test_a_port_that_is_taken_is_named(start, http):
+    second = await start({**environ(), "PORT": http.worker.environ["PORT"]})
+    assert await second.worker.ended(60) == 1
+    assert "PORT" in second.worker.output and "Traceback" not in second.worker.output
+
+
+async def test_a_slow_reader_slows_the_engine_down_and_holds_little(http):
+    body = {"messages": say({"tokens": 3000, "token_bytes": 20_000}), "stream": True}
+    response = await http.post(body=body, headers={"X-Request-Id": "slow-reader-0123456789"})
+    await response.content.readany()
+    [record] = await http.engine("/_scripted/wait?rid=slow-reader-0123456789&tokens=10")
+    assert record["state"] == "running"
+    with open(f"/proc/{http.worker.process.pid}/statm") as f:
+        assert int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") < 400 * 2**20
+    response.close()
+    assert await http.engine("/_scripted/wait?rid=slow-reader-0123456789&state=aborted,disconnected")
