@@ -85,8 +85,8 @@ RUN { python3 -m builder.flag_snapshot --check || python3 -m builder.flag_snapsh
  && /opt/worker/bin/python -E handler.py --print-config
 
 # It stays root: network volumes and the platform's model cache under /runpod-volume belong to root, and the
-# server must be able to write there. Nothing listens outside the container, hence no EXPOSE; the platform
-# asks the worker itself for its health, hence no HEALTHCHECK.
+# server must be able to write there. Only in HTTP mode the worker listens outside the container, on a port that the
+# endpoint names, hence no EXPOSE; the platform asks the worker itself for its health, hence no HEALTHCHECK.
 HEALTHCHECK NONE
 
 # Without -g: SIGTERM goes to the worker alone, which lets its jobs end before it stops the server. SGLang
