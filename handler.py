@@ -68,7 +68,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
         began = time.monotonic()
         from job.worker import Worker  # not above: health is answered while it loads
 
-        worker = Worker(settings, engine, posts=settings.http.writes)
+        worker = Worker(settings, engine, posts=settings.http.writes, comments=True)
         process.settle_memory()
         cold.phase("worker imports", began, meanwhile=True)
         cold.ready(engine.wait_ready())

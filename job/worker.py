@@ -30,13 +30,19 @@ Piece = str | dict[str, Any] | list[Any]
 
 
 class Worker:
-    """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop."""
+    """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop.
 
-    def __init__(self, settings: Settings, engine: Engine, posts: float | None = None):
+    posts: pieces of answers a second that all streams share, None for the setting; comments: silent streams of every
+    /v1 route get them, whoever asks, because their clients know such comments.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, posts: float | None = None,
+                 comments: bool = False):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.quarantine = Quarantine()
         self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
+        self._comments = comments
         self.context = context.of(settings)
         self.upstream = Upstream(
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
@@ -108,6 +114,8 @@ class Worker:
         if self.stopped:
             raise self.stopped
         request = await self._checked(job_input, job_id)
+        if self._comments and request.path.startswith("/v1/"):
+            request = dataclasses.replace(request, openai=True)
         for note in request.notes:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""

@@ -20,6 +20,7 @@ from typing import Any
 from aiohttp import web
 
 import utils
+from answer.told import error_event
 from front.http import shapes
 from front.http.gate import Full, Gate
 from front.http.keys import Keys
@@ -31,7 +32,6 @@ Answer = Callable[[dict[str, Any], str], AsyncGenerator[Piece, None]]  # a job's
 # RunPod's load balancer takes 30 MB both ways and ends a request after 5.5 minutes.
 BODY_LIMIT = 30_000_000
 _ID = re.compile(r"[\w.:@/+=-]{1,128}")
-_PROTECTED = ("Content-Length", "Content-Type", "X-Request-Id")
 
 
 class Stage(enum.Enum):
@@ -51,7 +51,7 @@ class Manners:
     health_path: str = "/ping"
     body_seconds: float = 60.0
     write_seconds: float = 330.0
-    head_seconds: float = 5.0
+    head_seconds: float = 2.0
     origins: tuple[str, ...] = ()
 
 
@@ -91,7 +91,6 @@ class Front:
         headers = {"X-Request-Id": request_id, **self._cors(request)}
         if request.method == "OPTIONS":
             return web.Response(status=204, headers={**headers, "Allow": "GET, HEAD, POST, OPTIONS"})
-        response: web.StreamResponse | None = None
         task = asyncio.current_task()
         assert task is not None
         self.running.add(task)
@@ -105,8 +104,7 @@ class Front:
                 raise JobError("The model is still being loaded; try again.", type="overloaded_error", code=503)
             job_input = await self._input(request)
             async with self._gate.passing(), contextlib.aclosing(self.answer(job_input, request_id)) as pieces:
-                response = await self._respond(request, pieces, headers)
-                return response
+                return await self._respond(request, job_input, pieces, headers)
         except JobError as error:
             return self._refuse(error, request, request_id, headers)
         except Full as full:
@@ -149,30 +147,49 @@ class Front:
                 raise JobError("The body is not JSON.", param="body") from None
         return {"route": request.raw_path, "method": method, "body": body}
 
-    async def _respond(self, request: web.Request, pieces: AsyncGenerator[Piece, None], headers: dict[str, str]
-                       ) -> web.StreamResponse:
-        first = await anext(pieces, None)
-        if not isinstance(first, str):
-            # What is left of the generator runs before the answer is out: its end is part of the answer.
-            async for _ in pieces:
-                pass
-            return web.Response(body=shapes.dumps(first), content_type="application/json", headers=headers)
-        response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream",
-                                               "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-        await response.prepare(request)
+    async def _respond(self, request: web.Request, job_input: dict[str, Any], pieces: AsyncGenerator[Piece, None],
+                       headers: dict[str, str]) -> web.StreamResponse:
+        body = job_input["body"] if isinstance(job_input["body"], dict) else {}
+        stream = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream",
+                                             "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        # The engine refuses within milliseconds. After this the head goes out, with status 200 for good: a client may
+        # wait less for it than a long prefill takes.
+        head = _Head(request, stream, self._manners.head_seconds if body.get("stream") is True else None)
         try:
-            await self._write(response, first)
-            async for piece in pieces:
-                await self._write(response, piece if isinstance(piece, str) else json.dumps(piece))
-        except JobError as error:  # its event has been sent: the status is 200 for good
-            utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", headers["X-Request-Id"])
+            try:
+                piece = await anext(pieces, None)
+            except JobError as error:
+                if not await head.sent():
+                    raise
+                self._failed_late(error, headers)
+                await self._write(stream, error_event(error, request.path, body))
+                piece = None
+            sent = await head.sent()
+            if not sent and not isinstance(piece, str):
+                async for _ in pieces:  # what is left of the generator belongs to the answer
+                    pass
+                return web.Response(body=shapes.dumps(piece), content_type="application/json", headers=headers)
+            if not sent:
+                await stream.prepare(request)
+            while piece is not None:
+                await self._write(stream, piece if isinstance(piece, str) else f"data: {json.dumps(piece)}\n\n")
+                try:
+                    piece = await anext(pieces, None)
+                except JobError as error:  # its event was sent
+                    self._failed_late(error, headers)
+                    piece = None
+            await stream.write_eof()
         except (ConnectionError, TimeoutError):
             utils.log("the client went away, or reads no more", "info", headers["X-Request-Id"])
             if request.transport is not None:
                 request.transport.abort()
-            return response
-        await response.write_eof()
-        return response
+        finally:
+            head.forget()
+        return stream
+
+    @staticmethod
+    def _failed_late(error: JobError, headers: dict[str, str]) -> None:
+        utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", headers["X-Request-Id"])
 
     async def _write(self, response: web.StreamResponse, text: str) -> None:
         async with asyncio.timeout(self._manners.write_seconds):
@@ -193,3 +210,28 @@ def _request_id(request: web.Request) -> str:
     """The caller's own id, where it is one that a log and the engine can take."""
     given = request.headers.get("X-Request-Id", "")
     return given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+
+class _Head:
+    """The head of a stream, sent after `delay` seconds whatever there is to send; None for never."""
+
+    def __init__(self, request: web.Request, stream: web.StreamResponse, delay: float | None):
+        self._request, self._stream = request, stream
+        self._sending: asyncio.Task[Any] | None = None
+        self._alarm = None if delay is None else asyncio.get_running_loop().call_later(delay, self._send)
+
+    def _send(self) -> None:
+        self._sending = asyncio.get_running_loop().create_task(self._stream.prepare(self._request))
+
+    async def sent(self) -> bool:
+        """Whether it has been sent; if not, it will not be."""
+        self.forget()
+        if self._sending is None:
+            return False
+        await self._sending
+        return True
+
+    def forget(self) -> None:
+        """Do not send it any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()

@@ -216,6 +216,30 @@ async def test_a_failure_in_a_stream_is_an_event_and_no_done(http):
     assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == 503
 
 
+async def test_the_head_of_a_stream_does_not_wait_for_a_long_prefill(start):
+    http = await start(STREAM_KEEPALIVE="0.5")
+    await http.becomes(200)
+    rid = "long-prefill-0123456789"
+    response = await http.post(body={"messages": say({"tokens": 3, "first_delay_ms": 4000}), "stream": True},
+                               headers={"X-Request-Id": rid})
+    [record] = await http.engine(f"/_scripted/requests?rid={rid}")
+    assert response.status == 200 and record["state"] == "running"  # the head is here, the first token is not
+    text = await response.text()
+    assert text.startswith(": ") and text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages"])
+async def test_a_failure_after_the_head_is_an_event_of_the_route(start, path):
+    http = await start(STREAM_KEEPALIVE="0", ENGINE_IDLE_TIMEOUT="3")
+    await http.becomes(200)
+    body = {"messages": say({"tokens": 3, "first_delay_ms": 60_000}), "stream": True, "max_tokens": 9}
+    async with http.post(path, body) as response:
+        assert response.status == 200
+        text = await response.text()
+    assert "ENGINE_IDLE_TIMEOUT" in text and "[DONE]" not in text
+    assert text.startswith("event: error\n" if path == "/v1/messages" else 'data: {"error"')
+
+
 async def test_browsers_are_let_in_by_origin_alone(start, http):
     headers = {"Origin": "https://page.example", "Access-Control-Request-Headers": "authorization"}
     async with http.session.options(http.base + CHAT, headers=headers) as response:
