@@ -63,9 +63,10 @@ def _mode(wanted: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
         return wanted, f"WORKER_MODE={wanted}"
     if environ.get("RUNPOD_WEBHOOK_GET_JOB", "").strip():
         return "queue", "the platform has a queue of jobs for this worker (RUNPOD_WEBHOOK_GET_JOB)"
+    pod, endpoint = (environ.get(name, "").strip() for name in ("RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID"))
     for name in ("PORT", "PORT_HEALTH"):
-        if values[name]:
+        if values[name] and (pod or endpoint):  # elsewhere shells and platforms set them for reasons of their own
             return "http", f"{name} is set, and there is no queue of jobs"
-    if environ.get("RUNPOD_POD_ID", "").strip() and not environ.get("RUNPOD_ENDPOINT_ID", "").strip():
+    if pod and not endpoint:
         return "http", "this is a Pod (RUNPOD_POD_ID)"
     return "queue", "nothing asks for HTTP"

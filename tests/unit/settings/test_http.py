@@ -15,7 +15,8 @@ QUEUE = {**ENDPOINT, "RUNPOD_WEBHOOK_GET_JOB": "https://x/job-take"}
     ({**ENDPOINT, "PORT_HEALTH": "81"}, "http", "PORT_HEALTH"), (ENDPOINT, "queue", "nothing asks"),
     (POD, "http", "Pod"), ({**QUEUE, "WORKER_MODE": "http"}, "http", "WORKER_MODE=http"),
     ({**POD, "WORKER_MODE": "queue"}, "queue", "WORKER_MODE=queue"),
-    ({"PORT": "8080", "HOST": "127.0.0.1"}, "http", "PORT")])
+    ({"PORT": "8080"}, "queue", "nothing asks"),
+    ({"PORT": "8080", "WORKER_MODE": "http", "HOST": "::1"}, "http", "MODE")])
 def test_the_way_in(environ, mode, because):
     http = load(environ).http
     assert http.mode == mode and because in http.reason
