@@ -90,9 +90,21 @@ CAUSES = (
           "The model's config.json has values that do not fit ({0}): check JSON_MODEL_OVERRIDE_ARGS, or MODEL_NAME."),
     Cause(r"is not a valid JSON file", "The model's config.json is damaged: download the model again, or check "
           "MODEL_NAME."),
-    Cause(r"The size of tensor a|size mismatch|shape mismatch|Attempted to load weight",
+    Cause(r"The size of tensor a|size mismatch|shape mismatch|Attempted to load weight|"
+          r"KeyError: '[\w.]+\.\w*(weight|scale)",
           "The weights do not fit the model's config.json: check JSON_MODEL_OVERRIDE_ARGS and QUANTIZATION, and that "
           "MODEL_NAME is whole.", r"load_weights|weight_loader"),
+    Cause(r"Please install (bitsandbytes|\w+)\W*[\d.]* via `pip install",
+          "QUANTIZATION or LOAD_FORMAT asks for a package that this image lacks ({0})."),
+    Cause(r"only pre-sharded checkpoints are currently supported",
+          "LOAD_FORMAT=sharded_state loads checkpoints that were saved in that form: leave it out for others."),
+    Cause(r"No module named '(runai_model_streamer|fastsafetensors|instanttensor|modelexpress)",
+          "LOAD_FORMAT asks for a package that this image lacks ({0})."),
+    Cause(r"attention backends are supported for deterministic inference",
+          "ENABLE_DETERMINISTIC_INFERENCE does not go with this ATTENTION_BACKEND."),
+    Cause(r"FP8 KV cache requires", "KV_CACHE_DTYPE does not run on this machine: leave it out."),
+    Cause(r"Unknown schedule_policy", "SCHEDULE_POLICY needs another setting beside it (priority: "
+          "ENABLE_PRIORITY_SCHEDULING), or does not go with one."),
     Cause(r"not supported for quantization method|Cannot find the config file for \w+|quantization method .*does not "
           r"match|Quantization method specified in the model config|Unknown quantization method",
           "QUANTIZATION does not fit the model, its DTYPE or this GPU: leave it out where the model says it itself."),

@@ -76,5 +76,6 @@ def _settings_in(line: str, lines: Sequence[str], number: int) -> list[str]:
     arguments, as the words of its code."""
     names = re.findall(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*", line)
     if not names and any("arg_groups/" in frame or "server_args.py" in frame for frame in _traceback(lines, number)):
-        names = re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", line)
+        # What stands in quotes is a value.
+        names = re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", re.sub(r"'[^']*'", "", line))
     return list(dict.fromkeys(map(_variable, names)))[:3]

@@ -46,6 +46,9 @@ def test_advice_needs_the_lines_of_the_cause(lines, advice):
     ("sglang serve: error: argument --tp-size/--tensor-parallel-size: invalid int value: 'x'", "check TP_SIZE, or"),
     ("ValueError: parallel topology is inconsistent (set by override_permanently):", "divisible by EP_SIZE"),
     ("ValueError: Unsupported config option 'version' with action '_VersionAction'", "SGLANG_CONFIG_FILE has an"),
+    ("ValueError: Could not find checkpoint files '/m/*.safetensors', only pre-sharded checkpoints are "
+     "currently supported!", "LOAD_FORMAT=sharded_state"),
+    ("ModuleNotFoundError: No module named 'runai_model_streamer'", "LOAD_FORMAT asks for a package"),
     ("ValueError: --foo-bar and --page-size cannot both be set", "check FOO_BAR and PAGE_SIZE."),
 ])
 def test_single_lines(line, advice):
