@@ -17,6 +17,9 @@ BOUNDS = Limits(batch=6, grammar_bytes=100)
 CHAT = [{"role": "user", "content": "Hi"}]
 
 
+GENERATING = ("/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/invocations")
+
+
 def refusal(path, body, facts=FACTS) -> JobError | None:
     try:
         check(path, body, facts, BOUNDS)
@@ -48,7 +51,7 @@ def test_a_request_without_a_body_is_no_hazard():
     assert refusal("/v1/models", None) is None and refusal("/generate", {}, EMBEDDER) is None
 
 
-@pytest.mark.parametrize("path", list(hazards.GENERATING))
+@pytest.mark.parametrize("path", GENERATING)
 def test_generating_routes_need_a_model_that_generates(path):
     body = {"messages": CHAT, "text": "x", "prompt": "x", "input": "x"}
     assert refusal(path, body) is None or refusal(path, body).param in ("prompt", "input")
@@ -169,7 +172,8 @@ def test_stop_strings_and_patterns():
     assert refusal("/generate", text(stop_regex=5)).param == "stop_regex"
 
 
-@pytest.mark.parametrize("name", ["regex", "ebnf", "json_schema", "structural_tag", "response_format", "guided_json"])
+@pytest.mark.parametrize("name", ["regex", "ebnf", "json_schema", "structural_tag", "response_format", "guided_json",
+                                  "output_config"])
 def test_grammars_are_bounded(name):
     for right in ("x" * 100, None, {"a": "x" * 92}):  # 100 bytes of JSON
         assert refusal("/generate", text(**{name: right})) is None
@@ -198,7 +202,7 @@ def test_a_format_of_responses_is_a_grammar_and_a_text_is_none():
     assert refusal("/generate", {"text": "x" * 200}) is None and refusal("/generate", {"text": ["x" * 200]}) is None
 
 
-@pytest.mark.parametrize("path", [*hazards.GENERATING, "/encode", "/classify", "/v1/embeddings", "/v1/classify"])
+@pytest.mark.parametrize("path", [*GENERATING, "/encode", "/classify", "/v1/embeddings", "/v1/classify"])
 @pytest.mark.parametrize("name", ["text", "input_ids", "prompt", "input"])
 def test_a_prompt_is_not_empty(path, name):
     for empty in ("", [], [""], ["a", ""], [[]], [[1], []], [[], [1]], [["", ""]], [[[]]]):
@@ -262,7 +266,8 @@ def test_embeds_are_equal_rows_of_the_models_width(embeds, right):
 
 
 def test_embeds_of_an_unknown_width_are_equal_rows():
-    assert refusal("/generate", {"input_embeds": [[1, 2, 3], [4, 5, 6]]}, ModelFacts()) is None
+    for right in ([[1, 2, 3], [4, 5, 6]], [[1, 2]], [[[1, 2]], [[3, 4]]]):
+        assert refusal("/generate", {"input_embeds": right}, ModelFacts()) is None
     assert "rows of 3 finite" in refusal("/generate", {"input_embeds": [[1, 2, 3], [4]]}, ModelFacts()).message
     assert "equally many" in refusal("/generate", {"input_embeds": 5}, ModelFacts()).message
 
