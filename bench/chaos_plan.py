@@ -234,7 +234,7 @@ _BAD = (
     lambda rng: ({"openai_input": _CHAT}, 400),
     lambda rng: ({"openai_route": rng.choice((
         "/flush_cache", "/abort_request", "//127.0.0.1/v1/models", "http://127.0.0.1/v1/models", "/v1/../flush_cache",
-        "/v1/models?a=1", "@localhost", "", "/v1/chat/completions\r\nX: y", "\ud800", "/v1%2fmodels", "\x00")),
+        "/v1/nothing?a=1", "@localhost", "", "/v1/chat/completions\r\nX: y", "\ud800", "/v1%2fmodels", "\x00")),
         "openai_input": _CHAT}, 404),
     lambda rng: ({"openai_route": rng.choice(("/" * 100_000, 5, [], {}, True)), "openai_input": _CHAT}, 400),
     lambda rng: ({**_CHAT, "text": "both"}, 400),
@@ -248,6 +248,7 @@ _BAD = (
     lambda rng: ({"text": "x", "sampling_params": {rng.choice(("no_such", "ünknown", "\ud800")): 1}}, 400),
     lambda rng: ({"text": "x", "sampling_params": rng.choice(("hot", 5, True))}, 400),
     lambda rng: ({"openai_route": "/v1/chat/completions", "openai_input": rng.choice((None, {}, [], "x", 5))}, 400),
+    lambda rng: ({"openai_route": rng.choice(("/v1/models?a=1", "/v1/models?b")), "openai_input": _CHAT}, 405),
     lambda rng: ({"route": "/v1/models", "method": rng.choice(("DELETE", "POST", 5, "\ud800"))}, 405),
     lambda rng: ({"route": "/v1/embeddings", "body": {"input": "x"}}, 400),
     lambda rng: ({"text": ""}, 400),
