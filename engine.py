@@ -21,6 +21,7 @@ from server.supervisor import Supervisor  # noqa: TID251
 from server.tree import TAIL_LINES, EngineError, Tree  # noqa: TID251
 from utils import JobError, emit
 
+IN_ORDER = 15.0  # seconds that the server gets to end in order, once no job is left (1 to 8 were seen)
 _LOOK_EVERY = 0.05  # seconds between two looks at what became of a server
 _UNDECIDED = 10.0   # seconds after which what became of it does not matter any more
 
@@ -114,7 +115,7 @@ class Engine:
         """Have `told` called with the seconds that each restart took, in place of a plain line in the log."""
         self._supervisor.on_restarted = told
 
-    def stop(self, grace: float) -> int | None:
+    def stop(self, grace: float = IN_ORDER) -> int | None:
         """End the server for good: SIGTERM, and after `grace` seconds SIGKILL for whatever is left of its tree.
 
         SGLang finishes its running requests on SIGTERM, without a limit of its own. Returns its exit status, None

@@ -10,7 +10,6 @@ Exit status: 0 after an orderly stop, 1 when the engine or a job failed, 2 when 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -19,16 +18,19 @@ from typing import TYPE_CHECKING, Any
 import utils
 from engine import Engine, EngineError, Patience
 from front import local, process
-from settings import config, gpus, model_source
+from settings import config, here
 from start.cold_start import ColdStart
 
 if TYPE_CHECKING:
     from job.worker import Worker
 
-_FLAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builder", "flags.json")
-# Seconds that the engine gets to end in order, once no job is left (1 to 8 were seen).
-_ENGINE_STOP = 15.0
-_AT_ONCE = 256  # requests over HTTP, where the server does not say how many it runs
+
+def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdStart, began: float) -> None:
+    """Everything between the worker's imports, begun at `began` (time.monotonic), and its first job but the warm-up."""
+    process.settle_memory()
+    cold.phase("worker imports", began, meanwhile=True)
+    cold.ready(engine.wait_ready())
+    worker.learn(settings)
 
 
 def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
@@ -42,21 +44,15 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
     worker = Worker(settings, engine)
     if job is None:
         queue.load()
-    process.settle_memory()
-    cold.phase("worker imports", began, meanwhile=True)
-    cold.ready(engine.wait_ready())
-    worker.learn(settings)
+    ready(worker, settings, engine, cold, began)
     if job is not None:
         return asyncio.run(local.run(worker.handle, job, worker.upstream.close))
     cold.warm(worker.facts)
     worker.watch(ending.give_up)
     limit = queue.jobs_at_once(settings.max_concurrency, engine.capacity())
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
-    try:
-        queue.serve(worker.handle, limit=limit, ending=ending, fail_all=worker.fail_all, on_poll=cold.first_poll,
-                    on_end=worker.upstream.close)
-    finally:
-        engine.stop(_ENGINE_STOP)
+    queue.serve(worker.handle, limit=limit, ending=ending, fail_all=worker.fail_all, on_poll=cold.first_poll,
+                on_end=worker.upstream.close)
     return ending.status
 
 
@@ -64,19 +60,16 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
     """The same for one that is reached over HTTP, whose front is up before the engine is."""
     from front.http.serve import HttpFront
 
-    def prepare() -> tuple[Worker, int]:
+    def prepare() -> tuple[Worker, int | None]:
         began = time.monotonic()
         from job.worker import Worker  # not above: health is answered while it loads
 
         worker = Worker(settings, engine, posts=settings.http.writes, comments=True)
-        process.settle_memory()
-        cold.phase("worker imports", began, meanwhile=True)
-        cold.ready(engine.wait_ready())
-        worker.learn(settings)
+        ready(worker, settings, engine, cold, began)
         cold.warm(worker.facts)
         worker.watch(ending.give_up)
         cold.first_poll()
-        return worker, settings.max_concurrency or engine.capacity() or _AT_ONCE
+        return worker, settings.max_concurrency or engine.capacity()
 
     HttpFront(settings.http, ending).run(prepare)
     return ending.status
@@ -86,11 +79,8 @@ def main() -> int:
     """The worker from its first line to its exit status."""
     started = time.monotonic()
     args = local.arguments(__doc__)
-    with open(_FLAGS, encoding="utf-8") as f:
-        snapshot = json.load(f)
     try:
-        settings = model_source.locate(config.load(os.environ, snapshot, gpus.visible(), sys.executable), snapshot,
-                                       os.environ)
+        settings, snapshot = here.resolved(os.environ)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -105,10 +95,9 @@ def main() -> int:
 
     ending = process.Ending(settings.shutdown_timeout)
     cold = ColdStart(settings, snapshot, started)
+    patience = Patience(settings.startup_timeout, settings.max_restarts, settings.restart_window, settings.hang_timeout)
     engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
-                    api_key=settings.api_key, listen=cold.listen, patience=Patience(
-                        settings.startup_timeout, settings.max_restarts, settings.restart_window,
-                        settings.hang_timeout))
+                    api_key=settings.api_key, listen=cold.listen, patience=patience)
     engine.on_restarted(cold.restarted)
     try:
         engine.start()
@@ -121,7 +110,7 @@ def main() -> int:
         cold.failed()
         return 1
     finally:
-        engine.stop(_ENGINE_STOP)
+        engine.stop()
         cold.close()
 
 

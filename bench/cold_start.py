@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -38,7 +37,7 @@ from bench.serving_clients import ClientsFailed
 from bench.serving_plan import WORKER
 from bench.serving_stack import Failed, Stack, Wanted, worker_environ
 from server.guard import descendants
-from settings import config, gpus, model_source
+from settings import config, here
 from start import start_report
 from start.cold_start import ColdStart
 from tests.support import ROOT
@@ -125,8 +124,7 @@ async def with_worker(wanted: Wanted, load: argparse.Namespace | None) -> dict:
 
 def without_worker(environ: dict[str, str], log: Path) -> dict:
     """Start the server by the command that the worker would use, until /ready answers 200, and stop it."""
-    snapshot = json.loads((ROOT / "builder" / "flags.json").read_text(encoding="utf-8"))
-    settings = model_source.locate(config.load(environ, snapshot, gpus.visible(), sys.executable), snapshot, environ)
+    settings, snapshot = here.resolved(environ)
     cold = ColdStart(settings, snapshot, time.monotonic())
     command, variables = cold.command(), cold.environ(config.engine_environ(settings, environ))
     began, base = time.monotonic(), f"http://127.0.0.1:{settings.port}"

@@ -13,7 +13,6 @@ Exit status 0; 1 when the server did not start or nothing was written, 2 when th
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -23,18 +22,16 @@ from pathlib import Path
 import utils
 from engine import Engine, EngineError, Patience
 from job.model import from_engine
-from settings import config, gpus, model_source
+from settings import config, here
 from start.cold_start import ColdStart
 
-_FLAGS = Path(__file__).with_name("flags.json")
 _SAVE = 600.0  # seconds
 
 
 def bake(folder: str, environ: Mapping[str, str]) -> list[str]:
     """Names of the archives that were written. Raises ConfigError or EngineError."""
     environ = {**environ, "COMPILE_CACHE": "auto", "COMPILE_CACHE_DIR": folder}
-    snapshot = json.loads(_FLAGS.read_text(encoding="utf-8"))
-    settings = model_source.locate(config.load(environ, snapshot, gpus.visible(), sys.executable), snapshot, environ)
+    settings, snapshot = here.resolved(environ)
     utils.hide(settings.secrets)
     os.makedirs(folder, exist_ok=True)
     before = _archives(folder)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from job.worker import Worker
 
 _KEEPALIVE = 75.0  # seconds that an idle connection stays open, and that a request's head may take
+AT_ONCE = 256      # requests, where the server does not say how many it runs
 _CLOSING = 5.0     # seconds for answers that were cut off to be sent
 
 
@@ -42,9 +43,9 @@ class HttpFront:
             return Stage.LEAVING
         return Stage.READY if self._worker and self._worker.engine.up else Stage.STARTING
 
-    def run(self, prepare: Callable[[], tuple[Worker, int]]) -> None:
+    def run(self, prepare: Callable[[], tuple[Worker, int | None]]) -> None:
         """Serve until the end. `prepare` waits until the engine is ready, and gives the worker and how many requests
-        it runs at once; it is called in a thread, for it blocks. Raises what it raises."""
+        it runs at once, None if that is unknown; it is called in a thread, for it blocks. Raises what it raises."""
         self._prepare = prepare
         self._ending.run(self._serve, self._stop)
 
@@ -68,18 +69,19 @@ class HttpFront:
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if not preparing.done():  # told to stop while the engine loads: whoever called `run` stops the engine
                 return
-            worker, self.gate.limit = preparing.result()
+            worker, limit = preparing.result()
+            self.gate.limit = limit or AT_ONCE
             stack.push_async_callback(worker.upstream.close)
             self.front.answer, self._worker = worker.answer, worker
             utils.log(f"serving over HTTP with up to {self.gate.limit} requests at once")
             await self._drain(worker, await self._stopping)
 
-    def _in_a_thread(self) -> asyncio.Future[tuple[Worker, int]]:
+    def _in_a_thread(self) -> asyncio.Future[tuple[Worker, int | None]]:
         # Not one of the loop's own threads: its end would wait for this one, which waits for the engine.
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Worker, int]] = loop.create_future()
+        done: asyncio.Future[tuple[Worker, int | None]] = loop.create_future()
 
-        def settle(ready: tuple[Worker, int] | None, error: BaseException | None) -> None:
+        def settle(ready: tuple[Worker, int | None] | None, error: BaseException | None) -> None:
             if done.done():
                 return
             if ready is not None:

@@ -1,0 +1,22 @@
+"""The settings on this very machine: its environment, its GPUs, the flags of its SGLang, the models on its disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+from settings import config, gpus, model_source
+from settings.flags.values import Snapshot
+from settings.resolved import Settings
+
+_FLAGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "builder", "flags.json")
+
+
+def resolved(environ: Mapping[str, str]) -> tuple[Settings, Snapshot]:
+    """(what `environ` asks for, the flags of the SGLang at hand). Raises ConfigError with every problem at once."""
+    with open(_FLAGS, encoding="utf-8") as f:
+        snapshot: Snapshot = json.load(f)
+    asked = config.load(environ, snapshot, gpus.visible(), sys.executable)
+    return model_source.locate(asked, snapshot, environ), snapshot
