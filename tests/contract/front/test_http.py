@@ -294,7 +294,7 @@ async def test_what_is_not_done_in_time_gets_an_error(start):
 
 
 async def test_a_signal_while_the_engine_loads_ends_in_order(start):
-    http = await start(SGLANG_LAUNCH_COMMAND="sleep 3600 --")
+    http = await start(SGLANG_LAUNCH_COMMAND="sh -c 'exec sleep 3600'")
     await http.becomes(204)
     http.worker.process.send_signal(signal.SIGTERM)
     assert await http.worker.ended(40) == 0
