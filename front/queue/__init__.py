@@ -2,5 +2,5 @@
 
 In: jobs that the SDK's functions fetch. Out: chunks and results, posted. serve.py puts it together, loop.py takes, runs
 and drains, delivery.py posts, api.py mends the SDK's own HTTP server. What a job means is the business of `job`.
-May import: front.process, utils, runpod.
+May import: front.process, job, utils, runpod.
 """

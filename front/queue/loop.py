@@ -30,7 +30,7 @@ POLL_LIMIT = 90.0  # as the SDK has it; the platform answers its long polls soon
 # so is already on its way and arrives within a round trip; after that, closing the poll loses nothing.
 LAST_POLL = 2.0
 LAST_POST = 2.0  # how long one POST may take once DRAIN_TIMEOUT is over,
-LAST_DELIVERY = 5.0  # and all of them
+LAST_DELIVERY = 7.0  # and all of them
 DEBOUNCE = 5.0  # after "too many requests", as the SDK has it
 LONG_POLL = 1.0  # what is answered sooner, and with nothing, is no long poll: pauses grow up to
 _PAUSE_EMPTY, _PAUSE_FAILED = 0.1, 5.0  # the first, or after failures the second

@@ -63,8 +63,9 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
     import runpod
     from runpod.serverless.modules import rp_job, rp_scale
 
-    from front.queue.delivery import Delivery, parts
+    from front.queue.delivery import Chunk, Delivery, parts
     from front.queue.loop import JobLoop
+    from job import refusal
 
     delivery = Delivery()
     rp_job.stream_result, rp_job.send_result = delivery.stream, delivery.result
@@ -80,6 +81,8 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
                     if delivery.holed():
                         lost = JobError("A part of the answer could not be delivered to the platform.",
                                         type="server_error", code=502)
+                        if event := refusal.event(job.get("input"), lost, str(job.get("id"))):
+                            yield Chunk(event)  # or a client that sees events alone would take it for cut off
                         yield {"error": lost.to_json(str(job.get("id")))}
                         return
 

@@ -179,7 +179,7 @@ async def test_hurry_shortens_a_post_under_way_and_those_to_come(opened):
     assert len(site.posts) == 1
     await posts.stream(session, {"output": Chunk("b")}, STREAM)
     assert len(site.posts) == 2
-    site.statuses = [500, 200]  # what is answered is tried again
+    site.statuses = [500, None, 200]  # what is answered is tried again, and a result in any case
     await posts.result(session, {"output": ["a"]}, STREAM)
     assert posts.answered(asyncio.current_task(), 0.0)
 
