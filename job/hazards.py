@@ -35,7 +35,7 @@ _GRAMMARS = ("regex", "ebnf", "json_schema", "structural_tag", "response_format"
 _NOTES = ("description", "title", "$comment")
 _LARGEST_BIAS = 1e4  # OpenAI's range is ±100; from 1e35 on the sampler divides infinities (rows 13, 14)
 _INT32 = 2**31 - 1
-_STOP_BYTES = 4096
+_STOP_BYTES, _STOPS_BYTES = 4096, 16384  # of one stop string, of all
 _SLICE = 4096  # entries that are looked at in one go
 
 
@@ -154,11 +154,14 @@ def _check_numbers(params: dict[str, Any], facts: ModelFacts) -> None:  # rows 6
 
 
 def _check_patterns(params: dict[str, Any], limits: Limits) -> None:
-    if params.get("stop_regex") is not None:
-        patterns.check(list(_scalars(params["stop_regex"])))
-    for stop in _scalars(params.get("stop")):
-        if isinstance(stop, str) and len(stop) > _STOP_BYTES:
-            raise JobError(f"A `stop` string has at most {_STOP_BYTES} characters.", param="stop")
+    for name in ("stop", "stop_sequences"):
+        stops = [stop for stop in _scalars(params.get(name)) if isinstance(stop, str)]
+        if any(len(stop) > _STOP_BYTES for stop in stops):
+            raise JobError(f"A `{name}` string has at most {_STOP_BYTES} characters.", param=name)
+        if sum(map(len, stops)) > _STOPS_BYTES:  # each beginning of each is compared with the end of a streamed answer
+            raise JobError(f"All strings of `{name}` together have at most {_STOPS_BYTES} characters.", param=name)
+        if name == "stop" and params.get("stop_regex") is not None:
+            patterns.check(list(_scalars(params["stop_regex"])), stops)
     for name in _GRAMMARS:
         value = params.get(name)
         if name == "text" and not isinstance(value, dict):

@@ -1,14 +1,16 @@
 """Whether a `stop_regex` is sure to run quickly, judged by the parsed pattern. Pure.
 
 SGLang searches the end of the answer for the pattern after every token, in the scheduler, with Python's `re`
-(managers/schedule_batch.py, _check_str_based_finish): as many tokens as the longest match has characters, and one more;
-the whole answer when the longest match has no bound (sampling/sampling_params.py, get_max_seq_length). While it
-searches, nobody gets a token. `re` backtracks, so what a search can cost is counted here, over the worst text there is.
+(managers/schedule_batch.py, _check_str_based_finish): as many tokens as the longest match of any of the request's
+patterns has characters, or as its longest stop string has tokens, and one more; the whole answer when a longest match
+has no bound (sampling/sampling_params.py, get_max_seq_length). While it searches, nobody gets a token. `re` backtracks,
+so what a search can cost is counted here, over the worst text there is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from re import _compiler, _parser  # type: ignore[attr-defined]
 from re import _constants as sre  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
@@ -19,6 +21,9 @@ _LONGEST, _MOST = 256, 32  # bytes of a pattern and patterns of a request that S
 _STEPS = 500_000  # of one search at worst, by all patterns of a request together: some milliseconds
 _CHARACTERS = 8  # that one token may stand for
 _WHOLE = 1024  # tokens that a search of the whole answer counts for; it takes longer in proportion, and no more
+# Of the ranges of all classes of a request together, each class counting for 1,000 more: `re` goes through them one by
+# one when it compiles a pattern, which the scheduler does (a tenth of a second for as many, without regard to case).
+_IN_CLASSES = 500_000
 _ENDLESS = 10**9  # steps or lengths from here on are all the same
 _ONE = frozenset((sre.LITERAL, sre.NOT_LITERAL, sre.IN, sre.ANY, sre.CATEGORY, sre.RANGE))
 _NAMES = {sre.GROUPREF: "a backreference", sre.GROUPREF_EXISTS: "a condition", sre.ASSERT: "a lookahead or lookbehind",
@@ -44,26 +49,36 @@ class _Refused(Exception):
     pass
 
 
-def check(patterns: list[Any]) -> None:
-    """Raises JobError (400) unless all `stop_regex` patterns of a request are sure to run quickly, once `reduced`."""
+def check(patterns: list[Any], stops: Iterable[str] = ()) -> None:
+    """Raises JobError (400) unless all `stop_regex` patterns of a request, which has the stop strings `stops` as well,
+    are sure to run quickly, once `reduced`."""
     if len(patterns) > _MOST:
         raise _error(f"holds {len(patterns)} patterns; the limit is {_MOST}.")
-    steps = 0
+    costs, members = [], 0
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise _error("must be a string or a list of strings.")
         if len(pattern.encode("utf-8", "surrogatepass")) > _LONGEST:
             raise _error(f"may have {_LONGEST} bytes a pattern.")
         try:
-            steps += search_steps(reduced(pattern))
+            items = list(_parser.parse(reduced(pattern)))
+            costs.append(_cost(items))
+            members += _members(items)
         except (re.error, RecursionError, OverflowError) as error:
             raise _error(f"{pattern!r} is no regular expression of Python: {error}.") from error
         except _Refused as refused:
             raise _error(f"{pattern!r} has {refused}, which could hold up every other request. {_REMEDY}.") from None
-    if steps > _STEPS:
+    if members > _IN_CLASSES:
+        raise _error("has classes of so many characters that every other request would wait while it is read. "
+                     "Leave out some of them, or shorten their ranges.")
+    # Each is searched for in the text that the longest needs.
+    longest = max([cost.length for cost in costs] + [len(stop.encode("utf-8", "surrogatepass")) for stop in stops],
+                  default=0)
+    if sum(_steps(cost, longest) for cost in costs) > _STEPS:
         raise _error("could take so long on some text that every other request would wait. Shorten its repeats and "
                      "alternatives, or leave out what it begins or ends with: the answer stops where the shorter "
-                     "pattern first matches.")
+                     "pattern first matches. Beside a `stop` or a pattern that may be found far back, each of them "
+                     "looks as far back.")
 
 
 def reduced(pattern: str) -> str:
@@ -103,9 +118,26 @@ def _error(message: str) -> JobError:
 
 def search_steps(pattern: str) -> int:
     """Steps of one search for `pattern` in the worst text that SGLang may give it."""
-    items = list(_parser.parse(pattern))
-    cost = _separated(items) or _sequence(items, last=True)
-    return min(_ENDLESS, min(cost.length + 1, _WHOLE) * _CHARACTERS * max(1, cost.steps))
+    cost = _cost(list(_parser.parse(pattern)))
+    return _steps(cost, cost.length)
+
+
+def _cost(items: list[tuple[Any, Any]]) -> Cost:
+    return _separated(items) or _sequence(items, last=True)
+
+
+def _steps(cost: Cost, longest: int) -> int:
+    """Steps of one search in a text that may hold a match of `longest` characters."""
+    return min(_ENDLESS, min(longest + 1, _WHOLE) * _CHARACTERS * max(1, cost.steps))
+
+
+def _members(items: Any) -> int:
+    """What the classes in a parsed pattern count for, see _IN_CLASSES."""
+    if isinstance(items, tuple) and len(items) == 2 and items[0] is sre.IN:
+        return 1000 + sum(min(value[1] - value[0], 2**16) for kind, value in items[1] if kind is sre.RANGE)
+    if isinstance(items, (list, tuple, _parser.SubPattern)):
+        return sum(map(_members, items))
+    return 0
 
 
 def _separated(items: list[tuple[Any, Any]]) -> Cost | None:

@@ -163,6 +163,13 @@ def test_stop_strings_and_patterns():
     for stop in ("x" * 4097, ["a", "x" * 4097]):
         assert refusal("/generate", text(stop=stop)).message == "A `stop` string has at most 4096 characters."
         assert refusal("/generate", text(sampling_params={"stop": stop})).param == "stop"
+    for name, path in (("stop", "/generate"), ("stop_sequences", "/v1/messages")):
+        assert refusal(path, {"messages": CHAT, name: ["x" * 4096] * 4}) is None
+        assert refusal(path, {"messages": CHAT, name: ["x" * 4097]}).param == name
+        assert "together" in refusal(path, {"messages": CHAT, name: ["x" * 4096] * 4 + ["y"]}).message
+    dear = "(?:" + "a?" * 10 + ")b"
+    assert refusal("/generate", text(sampling_params={"stop_regex": dear, "stop": "x" * 11})) is None
+    assert refusal("/generate", text(sampling_params={"stop_regex": dear, "stop": "x" * 400})).param == "stop_regex"
     assert refusal("/generate", text(stop=[5, None])) is None
     for regex in ("(a*)*", ["a", "(a*)*"]):
         assert refusal("/v1/chat/completions", {"messages": CHAT, "stop_regex": regex}).param == "stop_regex"

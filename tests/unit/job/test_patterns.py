@@ -85,6 +85,24 @@ def test_all_patterns_of_a_request_share_one_measure():
         check([one] * 32)
 
 
+@pytest.mark.parametrize("beside, stops", [(["q{9,}"], []), ([r"\n\s*\n"], []), (["[^q]"], []), (["q{100}"], []),
+                                           ([], ["q" * 300]), ([], ["x", "\u00e9" * 150])])
+def test_a_pattern_is_searched_for_as_far_back_as_its_neighbours_need(beside, stops):
+    dear = "(?:" + "a?" * 10 + ")b"
+    check([dear], ["stop"])
+    check(beside, stops)
+    with pytest.raises(JobError, match="looks as far back"):
+        check([dear, *beside], stops)
+
+
+@pytest.mark.parametrize("one, many", [("[\x01-\uffff]", 7), ("(?i)[\x01-\uffff]", 7), (r"[\x01-\uffff]", 7),
+                                       ("(?:x|[^\x01-\U0010ffff])", 7), ("([\u4e00-\u9fff]{1,3})", 22)])
+def test_classes_may_not_take_long_to_compile(one, many):
+    check([f"{one}{number}" for number in range(many)])
+    with pytest.raises(JobError, match="classes of so many characters"):
+        check([f"{one}{number}" for number in range(many + 2)])
+
+
 @pytest.mark.parametrize("pattern, steps", [
     # Tokens looked at, eight characters each, and steps at every one of them.
     ("ab", 3 * 8 * 2), ("a", 2 * 8 * 1), ("", 1 * 8 * 1), ("a|bc", 3 * 8 * 5), ("a{2,4}", 5 * 8 * 5), ("^a", 2 * 8 * 2),
