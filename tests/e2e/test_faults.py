@@ -369,7 +369,9 @@ async def test_a_running_stream_is_delivered_whole_before_the_end(platform, work
         await tree.all_gone()
     for secret in (API_KEY, HF_TOKEN, WORKER_KEY):  # nor in anything that the faults made it say
         assert secret not in worker.output
-    assert "Traceback" not in "\n".join(line for line in worker.lines if line.startswith("{"))
+    # The worker's own lines, but for what it quotes of a server that ended.
+    own = [line for line in worker.lines if line.startswith("{") and "Its last lines:" not in line]
+    assert not [line for line in own if "Traceback" in line]
 
 
 async def test_a_full_queue_is_tried_again_and_what_outlasts_the_drain_fails(real_environ):
