@@ -134,7 +134,8 @@ def _steps(cost: Cost, longest: int) -> int:
 def _members(items: Any) -> int:
     """What the classes in a parsed pattern count for, see _IN_CLASSES."""
     if isinstance(items, tuple) and len(items) == 2 and items[0] is sre.IN:
-        return 1000 + sum(min(value[1] - value[0], 2**16) for kind, value in items[1] if kind is sre.RANGE)
+        spans = [int(value[1] - value[0]) for kind, value in items[1] if kind is sre.RANGE]
+        return 1000 + sum(min(span, 2**16) for span in spans)
     if isinstance(items, (list, tuple, _parser.SubPattern)):
         return sum(map(_members, items))
     return 0
