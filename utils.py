@@ -56,7 +56,8 @@ def _escaped(text: str) -> set[str]:
     octets = "".join(repr(bytes([byte]))[2:-1] for byte in text.encode("utf-8", "surrogateescape"))
     escaped = {quoted for form in (bare, plain, octets) for quoted in (
         form, form.replace("'", "\\'"), form.replace('"', '\\"'))}
-    return {text, *escaped, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    written = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return {text, *escaped, *written, *(form.replace("/", "\\/") for form in written)}  # some writers of JSON do so
 
 
 def _in_addresses(text: str) -> set[str]:

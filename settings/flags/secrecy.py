@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 _ALWAYS = {"SECRET", "SECRETS", "PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE", "APIKEY", "APIKEYS", "CREDENTIAL",
-           "CREDENTIALS"}
+           "CREDENTIALS", "CREDS", "JWT"}
+# The same run together with what stands before it: PGPASSWORD, HFTOKEN.
+_GLUED = re.compile(r".+(SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|APIKEYS?|CREDENTIALS?|(ACCESS|AUTH|HF)TOKEN"
+                    r"|(ACCESS|SECRET|PRIVATE)KEY)|(ACCESS|AUTH|HF|API|BEARER)TOKEN|(ACCESS|SECRET|PRIVATE)KEY")
 # What makes a key or a token a secret one, wherever the two words stand.
 _KEY_OF, _TOKEN_OF = {"API", "ACCESS", "PRIVATE", "SIGNING", "ENCRYPTION"}, {
     "API", "ACCESS", "AUTH", "BEARER", "GITHUB", "HF", "HUB", "REFRESH", "SESSION", "SECURITY"}
@@ -25,7 +28,7 @@ def surely_secret(name: str) -> bool:
     if words[-1] in _PLACES:
         return False
     pairs = set(zip(words, words[1:], strict=False))
-    return bool(_ALWAYS & set(words)) or any(
+    return any(word in _ALWAYS or _GLUED.fullmatch(word) for word in words) or any(
         second in ("KEY", "KEYS") and first in _KEY_OF or second in ("TOKEN", "TOKENS") and first in _TOKEN_OF
         for first, second in pairs)
 

@@ -97,6 +97,7 @@ ODD_KEYS = ["pa\\ss'word-1234", "gehe\nim-1234", "schl\u00fcssel-1234", "a'b\"c-
     lambda key: repr(key.encode()), lambda key: json.dumps(repr({"k": key})), lambda key: repr(json.dumps({"k": key})),
     lambda key: json.dumps(json.dumps({"k": key})), quote, lambda key: quote(key, safe=""), quote_plus,
     lambda key: urlencode({"key": key}).lower() if key.islower() else urlencode({"key": key}),
+    lambda key: json.dumps(key).replace("/", "\\/"),
     html.escape, shlex.quote, lambda key: shlex.join(["--api-key", key]),
 ], ids=lambda printed: getattr(printed, "__name__", "x"))
 def test_a_secret_is_found_however_it_is_printed(key, printed):

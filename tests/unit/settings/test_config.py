@@ -256,6 +256,7 @@ SECRET = "sk-very-secret-1"
     {"WATERMARK_CONFIG": json.dumps({"key": SECRET})},
     {"HF_TOKENS": SECRET}, {"DB_PASSWORD_2": SECRET}, {"API_KEY2": SECRET}, {"API_KEYS": SECRET}, {"myApiKey": SECRET},
     {"HF_TOKEN_READ": SECRET}, {"GITHUB_PAT": SECRET}, {"SSH_PASSPHRASE": SECRET}, {"SECRET_OF_MINE": SECRET},
+    {"PGPASSWORD": SECRET}, {"HFTOKEN": SECRET}, {"MY_PRIVATEKEY": SECRET}, {"AWS_CREDS": SECRET}, {"myJwt": SECRET},
     {"HTTPS_PROXY": f"http://user:{SECRET}@proxy:3128"}, {"DATABASE_URL": f"postgres://me:{SECRET}@db/x"},
     {"MIRROR": f"https://{SECRET}@host/x"}, {"MODEL_NAME": f"https://user:{SECRET}@huggingface.co/o/n"},
     {"MODEL_LOADER_EXTRA_CONFIG": json.dumps({"s3": {"secret_access_key": SECRET}})},
@@ -304,6 +305,7 @@ def test_short_values_are_secrets_too(environ):
     {"HF_TOKEN_PATH": "/root/.cache/huggingface/token"}, {"PASSWORD_FILE": "/run/secrets/db"}, {"PWD": "/app/here"},
     {"JSON_MODEL_OVERRIDE_ARGS": '{"eos_token": "</s>", "time_to_first_token": "long"}'}, {"MY_TOKEN": "none"},
     {"HTTP_PROXY": "http://proxy:3128"}, {"KEYBOARD": "querty-board"},
+    {"HOTKEYS": "ctrl-c"}, {"TURNKEY_MODE": "full-size"}, {"SECRETARY": "someone"}, {"PGPASSFILE": "/root/.pgpass"},
 ])
 def test_what_is_no_secret(environ):
     assert load(environ).secrets == ()
