@@ -53,7 +53,9 @@ def from_address(text: str, endpoint: str = "") -> Hub | None:
         return Hub("", None)
     marks = [place for place, part in enumerate(parts) if part in ("tree", "blob", "resolve", "raw") and 0 < place < 3]
     if not marks:
-        return Hub("/".join(parts[:2]), None)
+        # As huggingface_hub's own file system names a revision: hf://owner/name@main.
+        name, _, revision = "/".join(parts[:2]).partition("@")
+        return Hub(name, revision or None)
     name, rest = "/".join(parts[:marks[0]]), parts[marks[0] + 1:]
     file = rest[1:] if parts[marks[0]] != "tree" else []
     if file and file[-1].endswith(".gguf"):

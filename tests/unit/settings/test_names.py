@@ -27,6 +27,7 @@ def parsed(settings, flag):
     ("huggingface.co/owner/name", Hub("owner/name", None)),
     ("hf.co/owner/name:Q4_K_M", Hub("owner/name:Q4_K_M", None)),
     ("hf://owner/name", Hub("owner/name", None)),
+    ("hf://owner/name@v1.0", Hub("owner/name", "v1.0")), ("https://hf.co/owner/name@main", Hub("owner/name", "main")),
     ("https://huggingface.co/gpt2", Hub("gpt2", None)),
     ("https://huggingface.co/models/owner/name", Hub("owner/name", None)),
     ("https://huggingface.co/owner/name?library=sglang#use", Hub("owner/name", None)),
