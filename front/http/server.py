@@ -13,6 +13,7 @@ import dataclasses
 import enum
 import json
 import re
+import traceback
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -32,6 +33,7 @@ Answer = Callable[[dict[str, Any], str], AsyncGenerator[Piece, None]]  # a job's
 # RunPod's load balancer takes 30 MB both ways and ends a request after 5.5 minutes.
 BODY_LIMIT = 30_000_000
 _ID = re.compile(r"[\w.:@/+=-]{1,128}")
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")  # for the id of a response, by which it is asked for
 
 
 class Stage(enum.Enum):
@@ -87,7 +89,7 @@ class Front:
 
     async def request(self, request: web.Request) -> web.StreamResponse:
         """Anything that is not a question for health."""
-        request_id = _request_id(request)
+        request_id, job_id = _ids(request)
         headers = {"X-Request-Id": request_id, **self._cors(request)}
         if request.method == "OPTIONS":
             return web.Response(status=204, headers={**headers, "Allow": "GET, HEAD, POST, OPTIONS"})
@@ -103,8 +105,9 @@ class Front:
             if self.answer is None:
                 raise JobError("The model is still being loaded; try again.", type="overloaded_error", code=503)
             job_input = await self._input(request)
-            async with self._gate.passing(), contextlib.aclosing(self.answer(job_input, request_id)) as pieces:
-                return await self._respond(request, job_input, pieces, headers)
+            async with self._gate.passing(), contextlib.aclosing(
+                    self._pieces(self.answer, job_input, job_id, request_id)) as pieces:
+                return await self._respond(request, job_input, pieces, headers, job_id)
         except JobError as error:
             return self._refuse(error, request, request_id, headers)
         except Full as full:
@@ -114,6 +117,25 @@ class Front:
             return self._refuse(busy, request, request_id, {**headers, "Retry-After": str(full.retry_after)})
         finally:
             self.running.discard(task)
+
+    @staticmethod
+    async def _pieces(answer: Answer, job_input: dict[str, Any], job_id: str, request_id: str
+                      ) -> AsyncGenerator[Piece, None]:
+        """The answer; a fault of this worker before it has begun is a JobError, too."""
+        begun = False
+        try:
+            async with contextlib.aclosing(answer(job_input, job_id)) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+        except JobError:
+            raise
+        except Exception as error:  # the trace is for the log, not for the client
+            utils.log("internal error\n" + traceback.format_exc(), "error", request_id)
+            if begun:  # what was sent must not be taken for the whole: the connection breaks
+                raise
+            raise JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
+                           code=500) from None
 
     def _refuse(self, error: JobError, request: web.Request, request_id: str, headers: dict[str, str]
                 ) -> web.Response:
@@ -148,7 +170,7 @@ class Front:
         return {"route": request.raw_path, "method": method, "body": body}
 
     async def _respond(self, request: web.Request, job_input: dict[str, Any], pieces: AsyncGenerator[Piece, None],
-                       headers: dict[str, str]) -> web.StreamResponse:
+                       headers: dict[str, str], job_id: str) -> web.StreamResponse:
         body = job_input["body"] if isinstance(job_input["body"], dict) else {}
         stream = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream",
                                              "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
@@ -162,7 +184,7 @@ class Front:
                 if not await head.sent():
                     raise
                 self._failed_late(error, headers)
-                await self._write(stream, error_event(error, request.path, body))
+                await self._write(stream, error_event(error, request.path, {"request_id": f"resp_{job_id}", **body}))
                 piece = None
             sent = await head.sent()
             if not sent and not isinstance(piece, str):
@@ -206,10 +228,14 @@ class Front:
                 "Access-Control-Expose-Headers": "X-Request-Id, Retry-After", "Access-Control-Max-Age": "86400"}
 
 
-def _request_id(request: web.Request) -> str:
-    """The caller's own id, where it is one that a log and the engine can take."""
-    given = request.headers.get("X-Request-Id", "")
-    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+def _ids(request: web.Request) -> tuple[str, str]:
+    """What the caller calls the request, where a log can take it, and what the engine does.
+
+    The engine takes no id twice at a time, and stops everything whose id begins with the one that it is told to stop:
+    so its own begins with what nobody can choose.
+    """
+    own, given = uuid.uuid4().hex, request.headers.get("X-Request-Id", "")
+    return (given, f"{own}-{_UNFIT.sub('-', given)}") if _ID.fullmatch(given) else (own, own)
 
 
 class _Head:

@@ -161,15 +161,32 @@ async def test_nobody_comes_in_without_a_key_but_health(http, headers):
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_goes_away_stops_the_engine(http, stream):
-    body = {"messages": say({"tokens": 9, "hang_at": 2}), "stream": stream}
-    request = asyncio.create_task(http.session.post(
-        http.base + CHAT, json=body, headers={"x-api-key": KEY, "X-Request-Id": f"leaving-{stream}-0123456789"}))
+    body = {"messages": say({"tokens": 9, "hang_at": 2}), "stream": stream, "rid": f"leaving-{stream}-0123456789"}
+    request = asyncio.create_task(http.session.post(http.base + CHAT, json=body, headers={"x-api-key": KEY}))
     await http.engine(f"/_scripted/wait?rid=leaving-{stream}-0123456789&state=hanging")
     if stream:
         (await request).close()
     else:
         request.cancel()
     assert await http.engine(f"/_scripted/wait?rid=leaving-{stream}-0123456789&state=aborted,disconnected")
+
+
+async def test_callers_of_one_name_do_not_stop_each_other(http):
+    """The engine takes an id once at a time, and stops all that begin with the one that it is told to stop."""
+    names, body = ("a", "a", "abc", "a/b.c", "HEALTH_CHECK"), {"messages": say({"tokens": 9, "hang_at": 2})}
+    streams = [await http.post(body={**body, "stream": True}, headers={"X-Request-Id": name}) for name in names]
+    for name, stream in zip(names, streams, strict=True):
+        assert stream.status == 200 and stream.headers["X-Request-Id"] == name
+        await stream.content.readany()
+    streams[0].close()
+    [ended] = await http.engine("/_scripted/wait?state=aborted,disconnected")
+    other = {"messages": say({"tokens": 9, "hang_at": 2}), "stream": True, "rid": "leaving-after-0123456789"}
+    (await http.post(body=other)).close()  # the stop by name of what left before it has been heard by then
+    assert await http.engine(f"/_scripted/wait?state=aborted,disconnected&rid={other['rid']}")
+    hanging = {record["rid"] for record in await http.engine("/_scripted/requests?state=hanging")}
+    assert len(hanging) == len(names) - 1 and not [rid for rid in hanging if rid.startswith(ended["rid"])]
+    for stream in streams[1:]:
+        stream.close()
 
 
 async def test_no_more_at_once_than_there_is_room_for(start):
@@ -220,8 +237,8 @@ async def test_the_head_of_a_stream_does_not_wait_for_a_long_prefill(start):
     http = await start(STREAM_KEEPALIVE="0.5")
     await http.becomes(200)
     rid = "long-prefill-0123456789"
-    response = await http.post(body={"messages": say({"tokens": 3, "first_delay_ms": 4000}), "stream": True},
-                               headers={"X-Request-Id": rid})
+    response = await http.post(body={"messages": say({"tokens": 3, "first_delay_ms": 4000}), "stream": True,
+                                     "rid": rid})
     [record] = await http.engine(f"/_scripted/requests?rid={rid}")
     assert response.status == 200 and record["state"] == "running"  # the head is here, the first token is not
     text = await response.text()
@@ -314,8 +331,8 @@ async def test_a_port_that_is_taken_is_named(start, http):
 
 
 async def test_a_slow_reader_slows_the_engine_down_and_holds_little(http):
-    body = {"messages": say({"tokens": 3000, "token_bytes": 20_000}), "stream": True}
-    response = await http.post(body=body, headers={"X-Request-Id": "slow-reader-0123456789"})
+    body = {"messages": say({"tokens": 3000, "token_bytes": 20_000}), "stream": True, "rid": "slow-reader-0123456789"}
+    response = await http.post(body=body)
     await response.content.readany()
     [record] = await http.engine("/_scripted/wait?rid=slow-reader-0123456789&tokens=10")
     assert record["state"] == "running"
