@@ -131,7 +131,8 @@ def strings(value: Any) -> Iterator[tuple[str, bool]]:
         elif isinstance(value, list):
             stack.extend((inner, part) for inner in value)
         elif isinstance(value, dict):
-            medium = part and value.get("type") in _MEDIA_PARTS
+            kind = value.get("type")
+            medium = part and isinstance(kind, str) and kind in _MEDIA_PARTS
             for name, inner in value.items():
                 yield name, False
                 if medium and name in _MEDIA_FIELDS and not _is_text(inner):

@@ -128,6 +128,7 @@ def test_every_kind_of_media_part_holds_them_in_any_of_their_fields(kind):
 @pytest.mark.parametrize("message", [
     {"role": "user", "content": DATA}, {"role": "user", "content": [{"type": "text", "text": DATA}]},
     {"role": "user", "content": [{"type": "text", "image_url": DATA}]},
+    {"role": "user", "content": [{"type": {}, "image_url": DATA}, {"type": ["image"], "image": DATA}]},
     {"role": "user", "content": [{"type": "document", "source": {"type": "text", "data": DATA}}]},
     {"role": "user", "content": [{"type": "document", "source": {"type": "content", "content": DATA}}]},
     {"role": "assistant", "tool_calls": [{"function": {"arguments": {"url": DATA}}}]},
