@@ -21,6 +21,9 @@ _BAD_JSON = r"JSONDecodeError|Expecting (value|property name)"
 _CANNOT_WRITE = r"(FileNotFound|Permission|NotADirectory|FileExists|IsADirectory|OS)Error\b"
 
 CAUSES = (
+    Cause(r'AssertionError: .*"Request (?:running|waiting) timeout reached',
+          "SGLANG_REQ_RUNNING_TIMEOUT or SGLANG_REQ_WAITING_TIMEOUT is shorter than the server's own warm-up takes: "
+          "raise it, or set SKIP_SERVER_WARMUP=true."),
     # The machine.
     Cause(r"No space left on device|Disk quota exceeded|Errno (28|122)\b",
           "The disk is full: give the endpoint a larger container disk, or a network volume with HF_HOME or "
