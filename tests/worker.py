@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 
@@ -17,6 +18,12 @@ def contract_environ(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "MODEL_NAME": "org/tiny", "SERVED_MODEL_NAME": "tiny", "DEVICE": "cpu",
             "SGLANG_LAUNCH_COMMAND": LAUNCH, "SGLANG_PORT": str(free_port()),
             "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", **extra}
+
+
+def error_of(job) -> dict:
+    """What a failed job's `error` says; fails for one that has not failed."""
+    assert job.status == "FAILED", (job.status, job.output)
+    return json.loads(job.error)
 
 
 class WorkerProcess:

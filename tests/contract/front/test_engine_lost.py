@@ -1,26 +1,13 @@
 """What becomes of jobs, and of the worker, when the engine is away for long or for good."""
 
-import json
 import os
 import signal
 import subprocess
 
 import pytest
 
-from local.runpod_platform import Platform
 from tests.support import LAUNCH, say
-from tests.worker import WorkerProcess, contract_environ
-
-
-@pytest.fixture
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
-
-
-def error_of(job) -> dict:
-    assert job.status == "FAILED", (job.status, job.output)
-    return json.loads(job.error)
+from tests.worker import WorkerProcess, contract_environ, error_of
 
 
 def children(pid: int) -> list[int]:

@@ -8,20 +8,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from local.runpod_platform import Platform
 from tests.support import say
-from tests.worker import WorkerProcess, contract_environ
-
-
-@pytest.fixture
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
-
-
-def error_of(job) -> dict:
-    assert job.status == "FAILED", (job.status, job.output)
-    return json.loads(job.error)
+from tests.worker import WorkerProcess, contract_environ, error_of
 
 
 def whole(tokens: int) -> str:

@@ -8,18 +8,11 @@ import urllib.request
 import pytest
 from aiohttp import web
 
-from local.runpod_platform import Platform
 from tests.worker import WorkerProcess, contract_environ
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 DATA = "data:image/png;base64," + base64.b64encode(PNG).decode()
 SECRET = "me:hunter2-secret@"
-
-
-@pytest.fixture
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture

@@ -6,15 +6,8 @@ import json
 import openai
 import pytest
 
-from local.runpod_platform import Platform
 from tests.support import free_port, say
-from tests.worker import WorkerProcess, contract_environ
-
-
-@pytest.fixture
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
+from tests.worker import WorkerProcess, contract_environ, error_of
 
 
 @pytest.fixture
@@ -26,11 +19,6 @@ async def worker(platform):
 @pytest.fixture
 def client(platform):
     return openai.AsyncOpenAI(base_url=platform.openai_url, api_key="any", max_retries=0)
-
-
-def error_of(job) -> dict:
-    assert job.status == "FAILED"
-    return json.loads(job.error)
 
 
 async def test_every_way_in(platform, worker, client):

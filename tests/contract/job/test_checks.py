@@ -1,23 +1,9 @@
 """What is refused, counted and blamed, by the worker process under the real SDK."""
 
-import json
 
-import pytest
 
-from local.runpod_platform import Platform
 from tests.support import say
-from tests.worker import WorkerProcess, contract_environ
-
-
-@pytest.fixture
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
-
-
-def error_of(job) -> dict:
-    assert job.status == "FAILED", (job.status, job.output)
-    return json.loads(job.error)
+from tests.worker import WorkerProcess, contract_environ, error_of
 
 
 async def test_twins_that_somebody_else_ended_the_engine_under_are_not_refused(platform):

@@ -13,7 +13,6 @@ from urllib.request import urlopen
 
 import pytest
 
-from local.runpod_platform import Platform
 from server.guard import descendants
 from start import start_report
 from tests.support import ROOT, say
@@ -21,12 +20,6 @@ from tests.worker import WorkerProcess, contract_environ
 
 KERNEL = "$TRITON_CACHE_DIR/abc/kernel.cubin"
 LIBRARY = "$TVM_FFI_CACHE_DIR/op/op.so"
-
-
-@pytest.fixture
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
 
 
 @pytest.fixture
