@@ -125,7 +125,7 @@ def _native_job(job_input: dict[str, Any], context: Context, job_id: str) -> Req
     if isinstance(params, list):
         if beside := _native_params(moved):
             raise JobError("With a list of `sampling_params`, put every sampling field inside it.",
-                           param=next(name for name in moved if name in beside or name not in foreign.NATIVE))
+                           param=next((n for n in moved if n in beside or n not in foreign.NATIVE), next(iter(moved))))
         body["sampling_params"] = [_native_params(_opened(p)) if isinstance(p, dict) else p for p in params]
     else:
         params = _native_params(moved, _opened(_sampling_params(body)))

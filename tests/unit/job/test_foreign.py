@@ -39,6 +39,7 @@ def refused(kind, fields):
     ("completions", {"tools": [{"type": "function"}]}), ("completions", {"functions": [{"name": "f"}]}),
     ("completions", {"chat_template": "x"}),
     *((kind, {"num_beams": 4}) for kind in BASE), *((kind, {"max_time": 3}) for kind in BASE),
+    *((kind, {"max_length": 30}) for kind in BASE), *((kind, {"think": False}) for kind in BASE),
     *((kind, {name: "http://x/y.png"}) for kind in BASE if kind != "native"
       for name in ("image_data", "video_data", "audio_data", "images")),
     *((kind, {"beam_width": 2}) for kind in BASE if kind != "native"), ("chat", {"return_logprob": True}),
@@ -71,7 +72,7 @@ NEUTRAL = [
     {"system": ""}, {"mcp_servers": []}, {"n": 1}, {"min_tokens": 0}, {"logit_bias": {}}, {"stop_token_ids": []},
     {"ignore_eos": False}, {"skip_special_tokens": True}, {"repetition_penalty": 1.0}, {"presence_penalty": 0},
     {"frequency_penalty": 0.0}, {"logprobs": False}, {"functions": []}, {"do_sample": True}, {"prompt_logprobs": None},
-    {"num_beams": 1}, {"beam_width": 1}, {"spaces_between_special_tokens": True}, {"return_logprob": False}]
+    {"num_beams": 1}, {"think": True}, {"json_mode": False}, {"beam_width": 1}, {"spaces_between_special_tokens": True}, {"return_logprob": False}]
 
 
 @pytest.mark.parametrize("kind", BASE)
@@ -155,3 +156,9 @@ def test_what_stands_beside_text_is_none_of_the_native_routes_own_fields():
     assert not own & set(foreign.NATIVE)
     assert plan("native", {"max_thinking_tokens": 9, "modalities": ["image"]}) == {
         "text": "Hi", "max_thinking_tokens": 9, "modalities": ["image"], "rid": "job-1"}
+
+
+def test_greedy_in_another_servers_words_beside_a_list_of_sampling_params_is_named():
+    with pytest.raises(JobError, match="put every sampling field inside it") as caught:
+        routes.plan({"text": ["a", "b"], "sampling_params": [{}, {}], "do_sample": False}, PLAIN, "x")
+    assert caught.value.param == "do_sample"
