@@ -3,7 +3,7 @@
 Pure. SGLang ignores the fields that a route does not know, so a job that asks for JSON in another server's words would
 get free text and no error. What SGLang has the same of is translated, for what it lacks there is a JobError. Names of
 others: vLLM's guided_* and structured_outputs, text-generation-inference's grammar, OpenAI's response_format and
-text.format, Anthropic's output_format.
+text.format, Anthropic's output_format, Google's response_schema.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from utils import JobError
 Found = tuple[str, str, Any]  # field, form, value
 
 _GUIDED = {"guided_json": "json", "guided_json_object": "object", "guided_regex": "regex", "guided_choice": "choice",
-           "guided_grammar": "ebnf"}
+           "guided_grammar": "ebnf", "json_mode": "object", "response_schema": "json", "responseSchema": "json"}
 _STRUCTURED = {"json": "json", "json_object": "object", "regex": "regex", "choice": "choice", "grammar": "ebnf",
                "structural_tag": "tag"}
 # How a constraint is kept, not what it is.

@@ -35,6 +35,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "add_special_tokens": (("chat", "completions"), (), "give the prompt as token ids"),
     "thinking_token_budget": (_GENERATING, (), "use `max_tokens`, or `max_thinking_tokens` on /generate"),
     "max_thinking_tokens": (("chat", "completions", *_OTHERS), (), "use `max_tokens`, or /generate, which has it"),
+    "think": (_GENERATING, (True,), "use `chat_template_kwargs` of /v1/chat/completions, under your template's name"),
     "thinking_budget": (_GENERATING, (), "use `max_tokens`, or `max_thinking_tokens` on /generate"),
     # text-generation-inference, llama.cpp and their kin
     "truncate": (_GENERATING, (), "shorten the prompt"),
@@ -57,6 +58,7 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
     "suppress_tokens": (_GENERATING, (), "use `logit_bias` with -100 for them"),
     "force_words_ids": (_GENERATING, (), "use `regex`"),
     "max_time": (_GENERATING, (), "use `max_tokens`"),
+    "max_length": (_GENERATING, (), "use `max_tokens`, which counts the answer alone"),
     # OpenAI
     "suffix": (("chat", "completions", "native"), (), "put the model's own fill-in-the-middle tokens into the prompt, "
                "or set COMPLETION_TEMPLATE, with which /v1/completions reads it"),
@@ -98,8 +100,8 @@ _REFUSED: dict[str, tuple[tuple[str, ...], tuple[Any, ...], str]] = {
 }
 # Values that ask for nothing in any field. Not 0: `seed` and `prompt_logprobs` mean it.
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
-_ANSWERED_BY_TRUE = ("skip_special_tokens", "add_generation_prompt", "spaces_between_special_tokens", "normalize",
-                     "normalized")
+_ANSWERED_BY_TRUE = ("think", "skip_special_tokens", "add_generation_prompt", "spaces_between_special_tokens",
+                     "normalize", "normalized")
 # vLLM's sampling settings that ask for nothing here; /generate would refuse the name.
 _DROPPED = ("length_penalty", "early_stopping", "best_of", "detokenize", "do_sample")
 # What a chat template reads: SGLang passes it on inside chat_template_kwargs alone.

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# All names of a setting (OpenAI's, Anthropic's, vLLM's, Hugging Face's, SGLang's), and for each kind of route the names
-# that it reads, the one to write first.
+# All names of a setting (OpenAI's, Anthropic's, vLLM's, Hugging Face's, llama.cpp's, Ollama's, Google's, SGLang's), and
+# for each kind of route the names that it reads, the one to write first.
 SETTINGS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], ...] = (
-    (("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens_to_sample"),
+    (("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens_to_sample",
+      "max_gen_len", "n_predict", "num_predict", "maxTokens", "maxOutputTokens"),
      {"native": ("max_new_tokens",), "chat": ("max_tokens", "max_completion_tokens"), "completions": ("max_tokens",),
       "responses": ("max_output_tokens",), "messages": ("max_tokens",)}),
     (("min_tokens", "min_new_tokens"),
@@ -22,7 +23,7 @@ SETTINGS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], ...] = (
      {"native": ("sampling_seed",), "chat": ("seed",), "completions": ("seed",)}),
     (("repetition_penalty", "repeat_penalty"),
      {kind: ("repetition_penalty",) for kind in ("native", "chat", "completions", "responses")}),
-    (("stop", "stop_sequences", "stop_strings"),
+    (("stop", "stop_sequences", "stop_strings", "stopSequences"),
      {"native": ("stop",), "chat": ("stop",), "completions": ("stop",), "responses": ("stop",),
       "messages": ("stop_sequences",)}),
     (("no_stop_trim", "include_stop_str_in_output"),

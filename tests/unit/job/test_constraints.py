@@ -61,6 +61,7 @@ def kept(path, fields):
 JSON = [{"guided_json": SCHEMA}, {"guided_json": json.dumps(SCHEMA)}, {"structured_outputs": {"json": SCHEMA}},
         {"guided_decoding": {"json": SCHEMA, "backend": "xgrammar"}}, {"json_schema": SCHEMA},
         {"json_schema": json.dumps(SCHEMA)}, {"extra_body": {"guided_json": SCHEMA}},
+        {"response_schema": SCHEMA}, {"responseSchema": json.dumps(SCHEMA)},
         {"nvext": {"guided_json": SCHEMA}}, {"sampling_params": {"extra_body": {"guided_json": SCHEMA}}},
         {"guided_json": SCHEMA, "guided_decoding_backend": "outlines"}, {"sampling_params": {"guided_json": SCHEMA}},
         {"grammar": {"type": "json", "value": SCHEMA}}, {"output_format": {"type": "json_schema", "schema": SCHEMA}},
@@ -78,7 +79,7 @@ def test_a_json_schema_in_anybodys_words(path, fields):
 
 @pytest.mark.parametrize("path", BASE)
 @pytest.mark.parametrize("fields", [
-    {"guided_json_object": True}, {"structured_outputs": {"json_object": True}},
+    {"guided_json_object": True}, {"json_mode": True}, {"structured_outputs": {"json_object": True}},
     {"response_format": {"type": "json_object"}}, {"extra_body": {"response_format": {"type": "json_object"}}}],
     ids=str)
 def test_any_json_object(path, fields):

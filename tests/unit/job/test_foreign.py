@@ -72,7 +72,8 @@ NEUTRAL = [
     {"system": ""}, {"mcp_servers": []}, {"n": 1}, {"min_tokens": 0}, {"logit_bias": {}}, {"stop_token_ids": []},
     {"ignore_eos": False}, {"skip_special_tokens": True}, {"repetition_penalty": 1.0}, {"presence_penalty": 0},
     {"frequency_penalty": 0.0}, {"logprobs": False}, {"functions": []}, {"do_sample": True}, {"prompt_logprobs": None},
-    {"num_beams": 1}, {"think": True}, {"json_mode": False}, {"beam_width": 1}, {"spaces_between_special_tokens": True}, {"return_logprob": False}]
+    {"think": True}, {"json_mode": False}, {"num_beams": 1}, {"beam_width": 1},
+    {"spaces_between_special_tokens": True}, {"return_logprob": False}]
 
 
 @pytest.mark.parametrize("kind", BASE)

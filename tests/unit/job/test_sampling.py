@@ -20,7 +20,8 @@ READ = {
     "/v1/responses": ({"input": "Hi"}, "max_output_tokens", None, None, "stop"),
     "/v1/messages": ({"messages": Q}, "max_tokens", None, None, "stop_sequences"),
 }
-MOST = ["max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample"]
+MOST = ["max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample",
+        "max_gen_len", "n_predict", "num_predict", "maxTokens", "maxOutputTokens"]
 
 
 def settings_of(path, job_input):
@@ -54,7 +55,7 @@ def test_each_name_is_understood_on_each_route(path, names, place):
 
 
 @pytest.mark.parametrize("path", READ)
-@pytest.mark.parametrize("name", ["stop", "stop_sequences", "stop_strings"])
+@pytest.mark.parametrize("name", ["stop", "stop_sequences", "stop_strings", "stopSequences"])
 @pytest.mark.parametrize("given, kept", [
     (["a", "b"], ["a", "b"]), (["", "a", None, ""], ["a"]), ("a", "a"), ("", None), ([""], None), ([], None),
     ([None], None), (["", ""], None)])
@@ -64,7 +65,7 @@ def test_stop_strings_under_both_names_without_empty_ones(path, name, given, kep
         settings = settings_of(path, job_input)
         expected = [kept] if path == "/v1/messages" and isinstance(kept, str) else kept
         assert settings.get(read) == expected
-        assert not ({"stop", "stop_sequences", "stop_strings"} - {read}) & set(settings)
+        assert not ({"stop", "stop_sequences", "stop_strings", "stopSequences"} - {read}) & set(settings)
 
 
 def test_empty_stop_strings_in_a_list_of_sampling_params():
