@@ -24,7 +24,8 @@ _TOKENIZERS = ("tokenizer.json", "tekken.json", "vocab.txt", "*.model", "tokeniz
 _OWN_TOKENIZERS = ("*.py", "vocab*", "*.vocab", "*.spm", "*.bpe")
 # What the tokenizer is built from, beside those: the server ends at one that it cannot parse.
 _PARSED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-           "chat_template.json", "processor_config.json", "preprocessor_config.json")
+           "chat_template.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+_TEMPLATE = "chat_template.jinja"  # whatever stands in it is what every chat would say
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own
 _READERS = 16  # files at once: on a network volume each takes a round trip
@@ -46,12 +47,12 @@ def problem(folder: Path, needs: Needs) -> str | None:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return ((_config_problem(folder, names, needs.config) if needs.config else None)
+    return ((_config_problem(folder, names, needs.config, needs.own) if needs.config else None)
             or _weights_problem(folder, names, needs.weights)
             or (_tokenizer_problem(folder, names, needs.own) if needs.tokenizer else None))
 
 
-def _config_problem(folder: Path, names: list[str], name: str) -> str | None:
+def _config_problem(folder: Path, names: list[str], name: str, own: bool) -> str | None:
     # Mistral's own format has its settings here; some repositories have no other.
     if name not in names and "params.json" in names and not any(fnmatch(file, "model*.safetensors") for file in names):
         name = "params.json"
@@ -59,7 +60,13 @@ def _config_problem(folder: Path, names: list[str], name: str) -> str | None:
         return "it is a LoRA adapter, not a model: name its base model, and this in LORA_PATHS"
     if name not in names and any(name.endswith(".gguf") for name in names):
         return "it holds GGUF files: name one of them"
-    return file_problem(folder / name) or (f"{name} cannot be read" if read_json(folder / name) is None else None)
+    # The server takes a damaged generation_config.json for none, and may not know where an answer ends: the hub has it.
+    for file in (name, *(() if own else {"generation_config.json"} & set(names))):
+        if damaged := file_problem(folder / file):
+            return damaged
+        if read_json(folder / file) is None:
+            return f"{file} cannot be read"
+    return None
 
 
 def _weights_problem(folder: Path, names: list[str], patterns: tuple[str, ...]) -> str | None:
@@ -104,13 +111,14 @@ def _tokenizer_problem(folder: Path, names: list[str], own: bool) -> str | None:
     if not found and not (own and any(fnmatch(name, pattern) for name in names for pattern in _OWN_TOKENIZERS)):
         return "it has no tokenizer"
     parsed = [name for name in _PARSED if name in names]
-    damaged = _first_problem(folder, [*found, *(name for name in parsed if name not in found)])
+    damaged = _first_problem(folder, [*found, *(name for name in (*parsed, *({_TEMPLATE} & set(names)))
+                                                if name not in found)])
     return damaged or next((f"{name} is no whole JSON" for name in parsed if not _parses(folder / name)), None)
 
 
 def has_chat_template(folder: Path) -> bool:
     """Whether the server finds a chat template in `folder`, as transformers looks for one."""
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_templates").is_dir():
+    if (folder / _TEMPLATE).is_file() or (folder / "chat_templates").is_dir():
         return True
     if (folder / "tekken.json").is_file():     # Mistral's own tokenizer has its template built in
         return True

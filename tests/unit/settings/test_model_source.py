@@ -105,6 +105,8 @@ IS_POINTER = "is a Git LFS pointer, not the file itself (git lfs pull fetches it
     ({"tokenizer_config.json": b'{"a": '}, "tokenizer_config.json is no whole JSON"),
     ({"special_tokens_map.json": b""}, "special_tokens_map.json is empty"),
     ({"added_tokens.json": b"[1,"}, "added_tokens.json is no whole JSON"),
+    ({"chat_template.jinja": POINTER}, f"chat_template.jinja {IS_POINTER}"),
+    ({"chat_template.jinja": b""}, "chat_template.jinja is empty"),
     ({"model.safetensors": None}, "it has no weights (*.safetensors, *.bin, *.pt)"),
     ({"model.safetensors": POINTER}, f"model.safetensors {IS_POINTER}"),
     ({"model.safetensors": safetensors()[:-1]}, "model.safetensors has "),
@@ -318,6 +320,10 @@ def _damage(folder: Path, how: str) -> None:
         _blob(folder, "tokenizer.json").write_bytes(POINTER)
     elif how == "cut tokenizer configuration":
         (folder / "tokenizer_config.json").write_bytes(b'{"chat_template": "')
+    elif how == "cut generation":
+        (folder / "generation_config.json").write_bytes(b'{"eos_token_id": [1')
+    elif how == "template pointer":
+        _blob(folder, "chat_template.jinja").write_bytes(POINTER)
     elif how == "two":
         (folder / SHARDS[0]).unlink()
         (folder / SHARDS[2]).unlink()
@@ -338,6 +344,8 @@ def _damage(folder: Path, how: str) -> None:
     ("empty tokenizer", "tokenizer.json is empty"), ("cut tokenizer", "tokenizer.json is no whole JSON"),
     ("tokenizer pointer", "tokenizer.json is a Git LFS pointer, not the file itself (git lfs pull fetches it)"),
     ("cut tokenizer configuration", "tokenizer_config.json is no whole JSON"),
+    ("cut generation", "generation_config.json cannot be read"),
+    ("template pointer", f"chat_template.jinja {IS_POINTER}"),
     ("two", f"{SHARDS[0]} is missing (and 1 more of 3 files are not whole)"),
     ("no shard", f"{SHARDS[0]} is missing (and 2 more of 3 files are not whole)"),
 ])
