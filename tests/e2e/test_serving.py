@@ -106,7 +106,7 @@ async def test_json_schema(client):
 async def test_embeddings_are_refused_clearly_by_a_generating_model(platform, worker):
     job = await run(platform, {"openai_route": "/v1/embeddings", "openai_input": {"model": MODEL, "input": "Hello"}})
     error = error_of(job)
-    assert error["code"] == 400 and "--is-embedding" in error["message"]
+    assert error["code"] == 400 and "IS_EMBEDDING=true" in error["message"]
 
 
 async def test_tokenize_and_back(platform, worker):
