@@ -49,14 +49,17 @@ def check(path: str, body: dict[str, Any] | None, facts: ModelFacts, limits: Lim
         if body.get(name) is not None:
             raise JobError(f"`{name}` is not open to jobs: a wrong shape of it ends the engine.", param=name)
     prompts = shape.of(path, body)
+    steps, members = 0.0, dict[str, int]()
     for params in _all_params(body):
         _check_ids(params, facts)
         _check_numbers(params, facts)
-        _check_patterns(params, limits)
         n = number(params.get("n"))
+        answers = (n or 1) * (1 if isinstance(body.get("sampling_params"), list) else prompts.count)
+        steps += _check_patterns(params, limits, members) * answers
         if n is not None and n * prompts.count > limits.batch:
             raise JobError(f"`n` times the number of prompts is {n * prompts.count:g}; the limit is {limits.batch} "
                            "(MAX_BATCH).", param="n")
+    patterns.check_all(steps)
     if path in _WITH_PROMPTS:
         _check_prompts(body, prompts, facts)
     if path == "/v1/score":
@@ -153,7 +156,9 @@ def _check_numbers(params: dict[str, Any], facts: ModelFacts) -> None:  # rows 6
                 raise JobError(f"`{name}` goes from {low} to {high}.", param=name)
 
 
-def _check_patterns(params: dict[str, Any], limits: Limits) -> None:
+def _check_patterns(params: dict[str, Any], limits: Limits, members: dict[str, int]) -> int:
+    """Steps that the search for a prompt's stop patterns takes; members: see patterns.check."""
+    steps = 0
     for name in ("stop", "stop_sequences"):
         stops = [stop for stop in _scalars(params.get(name)) if isinstance(stop, str)]
         if any(len(stop) > _STOP_BYTES for stop in stops):
@@ -161,7 +166,7 @@ def _check_patterns(params: dict[str, Any], limits: Limits) -> None:
         if sum(map(len, stops)) > _STOPS_BYTES:  # each beginning of each is compared with the end of a streamed answer
             raise JobError(f"All strings of `{name}` together have at most {_STOPS_BYTES} characters.", param=name)
         if name == "stop" and params.get("stop_regex") is not None:
-            patterns.check(list(_scalars(params["stop_regex"])), stops)
+            steps = patterns.check(list(_scalars(params["stop_regex"])), stops, members)
     for name in _GRAMMARS:
         value = params.get(name)
         if name == "text" and not isinstance(value, dict):
@@ -169,6 +174,7 @@ def _check_patterns(params: dict[str, Any], limits: Limits) -> None:
         if _grammar_bytes(value, limits.grammar_bytes) > limits.grammar_bytes:
             raise JobError(f"`{name}` is larger than {limits.grammar_bytes / 1024:g} KiB (MAX_GRAMMAR_KIB).",
                            param=name)
+    return steps
 
 
 def _grammar_bytes(value: Any, enough: int) -> int:

@@ -19,6 +19,7 @@ from utils import JobError
 
 _LONGEST, _MOST = 256, 32  # bytes of a pattern and patterns of a request that SGLang takes (sampling_params.py)
 _STEPS = 500_000  # of one search at worst, by all patterns of a request together: some milliseconds
+_ALL_STEPS = 32 * _STEPS  # by all answers of a job together: some tenths of a second
 _CHARACTERS = 8  # that one token may stand for
 _WHOLE = 1024  # tokens that a search of the whole answer counts for; it takes longer in proportion, and no more
 # Of the ranges of all classes of a request together, each class counting for 1,000 more: `re` goes through them one by
@@ -49,12 +50,14 @@ class _Refused(Exception):
     pass
 
 
-def check(patterns: list[Any], stops: Iterable[str] = ()) -> None:
-    """Raises JobError (400) unless all `stop_regex` patterns of a request, which has the stop strings `stops` as well,
-    are sure to run quickly, once `reduced`."""
+def check(patterns: list[Any], stops: Iterable[str] = (), members: dict[str, int] | None = None) -> int:
+    """Raises JobError (400) unless all `stop_regex` patterns of a prompt, which has the stop strings `stops` as well,
+    are sure to run quickly, once `reduced`. Returns the steps that they take after every token, see `check_all`.
+
+    members: what is known of the patterns of the job's other prompts, for the same to be added."""
     if len(patterns) > _MOST:
         raise _error(f"holds {len(patterns)} patterns; the limit is {_MOST}.")
-    costs, members = [], 0
+    costs, members = [], {} if members is None else members
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise _error("must be a string or a list of strings.")
@@ -63,22 +66,31 @@ def check(patterns: list[Any], stops: Iterable[str] = ()) -> None:
         try:
             items = list(_parser.parse(reduced(pattern)))
             costs.append(_cost(items))
-            members += _members(items)
+            members[pattern] = _members(items)  # compiled once, however many prompts have it
         except (re.error, RecursionError, OverflowError) as error:
             raise _error(f"{pattern!r} is no regular expression of Python: {error}.") from error
         except _Refused as refused:
             raise _error(f"{pattern!r} has {refused}, which could hold up every other request. {_REMEDY}.") from None
-    if members > _IN_CLASSES:
+    if sum(members.values()) > _IN_CLASSES:
         raise _error("has classes of so many characters that every other request would wait while it is read. "
                      "Leave out some of them, or shorten their ranges.")
     # Each is searched for in the text that the longest needs.
     longest = max([cost.length for cost in costs] + [len(stop.encode("utf-8", "surrogatepass")) for stop in stops],
                   default=0)
-    if sum(_steps(cost, longest) for cost in costs) > _STEPS:
+    steps = sum(_steps(cost, longest) for cost in costs)
+    if steps > _STEPS:
         raise _error("could take so long on some text that every other request would wait. Shorten its repeats and "
                      "alternatives, or leave out what it begins or ends with: the answer stops where the shorter "
                      "pattern first matches. Beside a `stop` or a pattern that may be found far back, each of them "
                      "looks as far back.")
+    return steps
+
+
+def check_all(steps: float) -> None:
+    """Raises JobError (400) when all answers of a job together take more `steps` after a token than others can wait."""
+    if steps > _ALL_STEPS:
+        raise _error("would be searched for in so many answers at once that every other request would wait. Send fewer "
+                     "prompts in one job, or a pattern without `*`, `+` and long repeats.")
 
 
 def reduced(pattern: str) -> str:

@@ -20,9 +20,9 @@ CHAT = [{"role": "user", "content": "Hi"}]
 GENERATING = ("/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/invocations")
 
 
-def refusal(path, body, facts=FACTS) -> JobError | None:
+def refusal(path, body, facts=FACTS, limits=BOUNDS) -> JobError | None:
     try:
-        check(path, body, facts, BOUNDS)
+        check(path, body, facts, limits)
     except JobError as error:
         assert error.code == 400 and error.type == "invalid_request_error"
         return error
@@ -171,6 +171,26 @@ def test_stop_strings_and_patterns():
     assert refusal("/generate", text(sampling_params={"stop_regex": dear, "stop": "x" * 11})) is None
     assert refusal("/generate", text(sampling_params={"stop_regex": dear, "stop": "x" * 400})).param == "stop_regex"
     assert refusal("/generate", text(stop=[5, None])) is None
+
+
+def test_stop_patterns_of_many_answers_are_counted_together():
+    def refused(**body):
+        return refusal("/generate", body, limits=Limits())
+
+    empty_line, many = r"\n\s*\n", ["x"] * 1024
+    assert refused(text=many[:400], sampling_params={"stop_regex": empty_line}) is None
+    assert refused(text=many, sampling_params={"stop_regex": r"END\d{1,3}"}) is None
+    for body in ({"text": many, "sampling_params": {"stop_regex": empty_line}},
+                 {"text": many, "sampling_params": [{"stop_regex": empty_line}] * 1024},
+                 {"text": "x", "sampling_params": {"stop_regex": empty_line, "n": 1024}},
+                 {"text": many[:64], "sampling_params": {"stop_regex": empty_line, "n": 16}}):
+        assert "in so many answers" in refused(**body).message
+    wide = [{"stop_regex": f"[\x01-\uffff]{number}"} for number in range(16)]
+    assert "classes of so many" in refused(text=many[:16], sampling_params=wide).message
+    assert refused(text=many[:16], sampling_params=wide[:1] * 16) is None
+
+
+def test_stop_patterns_and_their_types():
     for regex in ("(a*)*", ["a", "(a*)*"]):
         assert refusal("/v1/chat/completions", {"messages": CHAT, "stop_regex": regex}).param == "stop_regex"
         assert refusal("/generate", text(sampling_params={"stop_regex": regex})).param == "stop_regex"
