@@ -49,6 +49,8 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
     endpoint = bool(environ.get("RUNPOD_ENDPOINT_ID", "").strip())
     if keys == ("none",):
         keys = ()
+    elif "none" in keys:
+        problems.append(Problem("WORKER_API_KEY", "", "`none` lets everybody in, and cannot stand beside keys"))
     elif mode == "http" and not keys and not endpoint and not ipaddress.ip_address(host).is_loopback:
         problems.append(Problem(
             "WORKER_API_KEY", "", "must be set: outside a RunPod endpoint anybody can reach this port. Give one or "

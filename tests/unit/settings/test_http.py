@@ -54,6 +54,10 @@ def test_several_keys_all_of_them_secret():
     assert load({"WORKER_MODE": "http"}, WORKER_API_KEY="none").http.keys == ()
 
 
+def test_none_is_no_key_beside_others():
+    assert any("WORKER_API_KEY" in line and "beside" in line for line in problems(POD, WORKER_API_KEY="none,abc-key-1"))
+
+
 def test_a_machine_s_name_in_host_is_said_not_to_count():
     settings = load(POD, HOST="my-laptop")
     assert settings.http.host == "0.0.0.0" and any("my-laptop" in line for line in lines(settings, "info"))
