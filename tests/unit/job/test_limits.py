@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from job import limits
 from job.hazards import check
 from job.limits import ResultBudget, check_input
 from job.model import ModelFacts, from_config
@@ -57,6 +58,27 @@ def test_a_result_has_a_budget():
     with pytest.raises(JobError) as raised:
         budget.spend("é" * 20)
     assert raised.value.code == 413 and "MAX_RESULT_MB" in raised.value.message
+
+
+TEXTS = st.lists(st.one_of(st.text(max_size=40), st.text(alphabet='"\\\n\x01é\U0001f99c\ud800', max_size=40),
+                            st.dictionaries(st.text(max_size=3), st.integers(), max_size=3)), max_size=30)
+
+
+@pytest.mark.parametrize("uncounted", [2**18, 8, 1])
+@settings(max_examples=150, deadline=None, derandomize=True,
+                     suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(outputs=TEXTS, limit=st.integers(20, 1500))
+def test_a_result_is_refused_at_the_very_output_that_makes_its_json_too_large(monkeypatch, uncounted, outputs, limit):
+    monkeypatch.setattr(limits, "_UNCOUNTED", uncounted)
+    budget, given_back = ResultBudget(Limits(result_bytes=limit)), []
+    for output in outputs:
+        given_back.append(output)
+        posted = json.dumps({"output": given_back}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if len(posted) + len(", ") > limit:  # the comma after the last one is counted too
+            with pytest.raises(JobError):
+                budget.spend(output)
+            return
+        budget.spend(output)
 
 
 OUTSIDE = [-1, 512, 2**31, 2**63, 1.5, True]
