@@ -15,7 +15,8 @@ import utils
 from front import process
 from front.http.gate import Gate
 from front.http.keys import Keys
-from front.http.server import Front, Manners, Stage
+from front.http.manners import Manners, Stage
+from front.http.server import Front
 from settings.http import HttpSettings
 
 if TYPE_CHECKING:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import enum
 import json
 import re
 import traceback
@@ -25,6 +23,7 @@ from answer.told import error_event
 from front.http import shapes
 from front.http.gate import Full, Gate
 from front.http.keys import Keys
+from front.http.manners import Manners, Stage
 from utils import JobError
 
 Piece = str | dict[str, Any] | list[Any]
@@ -32,29 +31,9 @@ Answer = Callable[[dict[str, Any], str], AsyncGenerator[Piece, None]]  # a job's
 
 # RunPod's load balancer takes 30 MB both ways and ends a request after 5.5 minutes.
 BODY_LIMIT = 30_000_000
+_AT_ONCE = 2**18  # bytes of a body that are read in no time
 _ID = re.compile(r"[\w.:@/+=-]{1,128}")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")  # for the id of a response, by which it is asked for
-
-
-class Stage(enum.Enum):
-    """What the worker says of itself where its health is asked; RunPod: 200 ready, 204 initialising."""
-
-    STARTING = 204
-    READY = 200
-    LEAVING = 503
-
-
-@dataclasses.dataclass(frozen=True)
-class Manners:
-    """body_seconds: that a client may take to send its request; write_seconds: that it may leave a piece of the answer
-    unread; head_seconds: of silence after which a stream's head is sent before anything of its answer; origins: that a
-    browser's page may come from, "*" for any, none for no CORS."""
-
-    health_path: str = "/ping"
-    body_seconds: float = 60.0
-    write_seconds: float = 330.0
-    head_seconds: float = 2.0
-    origins: tuple[str, ...] = ()
 
 
 class Front:
@@ -164,7 +143,10 @@ class Front:
             except web.RequestPayloadError:
                 raise JobError("The body does not fit its Content-Encoding or its length.") from None
             try:
-                body = json.loads(raw) if raw.strip() else None
+                if len(raw) > _AT_ONCE:  # read beside the event loop, which has everybody else's streams
+                    body = await asyncio.to_thread(json.loads, raw)
+                else:
+                    body = json.loads(raw) if raw.strip() else None
             except (ValueError, RecursionError):
                 raise JobError("The body is not JSON.", param="body") from None
         return {"route": request.raw_path, "method": method, "body": body}

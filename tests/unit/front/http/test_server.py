@@ -5,7 +5,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from front.http.gate import Gate
 from front.http.keys import Keys
-from front.http.server import Front, Manners, Stage
+from front.http.manners import Manners, Stage
+from front.http.server import Front
 
 CHAT = "/v1/chat/completions"
 
