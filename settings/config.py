@@ -54,6 +54,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     words, given, lines, wrong = _with_names([*argv, *extra], environ, snapshot)
     notices += lines
     problems += wrong
+    problems += [Problem("ALLOWED_MEDIA_DOMAINS", domain, "takes hosts alone: no scheme, port or path")
+                 for domain in given.values("--allowed-media-domains") if re.search(r"[/:@\s]", domain)]
     problems += [Problem(flags.variable(name), "", why) for name, why in listeners.refused(
         given.items, environ, worker["ALLOWED_LISTENERS"])]
     problems += [Problem(flags.variable(flag), "", "must be of ASCII characters without line breaks: it is sent in a "

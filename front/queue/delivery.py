@@ -20,6 +20,7 @@ import aiohttp
 from runpod.serverless.modules.rp_http import JOB_DONE_URL, JOB_STREAM_URL
 from runpod.serverless.modules.rp_logger import RunPodLogger
 
+from job.refusal import wants_stream
 from utils import JobError
 
 MB = 10**6  # the smaller reading of "MB": what passes by it passes by the other
@@ -167,7 +168,7 @@ def streams(job: dict[str, Any]) -> bool:
     """Whether a job asks for a stream: with `stream` in its input, or in the body for a route in there."""
     given = job.get("input")
     parts = (given, given.get("openai_input"), given.get("body")) if isinstance(given, dict) else ()
-    return any(isinstance(part, dict) and part.get("stream") is True for part in parts)
+    return any(isinstance(part, dict) and wants_stream(part) for part in parts)
 
 
 def parts(text: str) -> Iterator[Chunk]:

@@ -24,6 +24,14 @@ def test_a_stream_is_told_in_the_shape_of_its_route(job_input, begins):
     assert told.startswith(begins) and told.endswith("\n\n") and "No." in told
 
 
+@pytest.mark.parametrize(("body", "streams"), [
+    ({"extra_body": {"stream": True}}, True), ({"extra_body": {"stream": True}, "stream": False}, False),
+    ({"extra_body": {"stream": True}, "stream": None}, True), ({"extra_body": [], "stream": True}, True),
+    ({"extra_body": {"stream": "yes"}}, False), ({}, False)])
+def test_a_literal_extra_body_may_ask_for_the_stream(body, streams):
+    assert refusal.wants_stream(body) is streams
+
+
 def test_a_response_has_the_id_that_the_job_gives_it():
     told = refusal.event({"openai_route": "/v1/responses", "openai_input": {"stream": True}}, NO, "job-1")
     assert '"id": "resp_job-1"' in told

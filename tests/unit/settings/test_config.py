@@ -98,6 +98,12 @@ def test_a_wrong_worker_setting_says_what_is_allowed(name, text, says):
     assert problems({name: text}) == [f"{name}={shlex.quote(text)}: {says}"]
 
 
+@pytest.mark.parametrize("domain", ["http://media.example", "media.example:80", "media.example/images", "a@b.example"])
+def test_a_domain_of_media_that_no_host_can_match_is_refused(domain):
+    assert [line for line in problems(ALLOWED_MEDIA_DOMAINS=domain) if line.startswith("ALLOWED_MEDIA_DOMAINS")]
+    assert load(ALLOWED_MEDIA_DOMAINS="media.example other.example").media.domains == ("media.example", "other.example")
+
+
 def test_no_worker_setting_hides_a_flag():
     names = [setting.name for setting in WORKER_SETTINGS]
     assert len(set(names)) == len(names)
