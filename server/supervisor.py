@@ -28,6 +28,7 @@ _PROBE_EVERY, _PROBE_TIMEOUT = 10.0, 20.0  # seconds
 # From the order to kill to the last process's end. Giving back a large GPU's memory takes seconds; what is still there
 # after this hangs in the driver, and only a new container helps.
 _DEATH = 15.0
+_ORDER_EVERY = 0.5  # seconds between two orders to kill
 _ENDINGS_KEPT = 16
 
 
@@ -194,16 +195,21 @@ class Supervisor:
 
     def _until_dead(self) -> Event:
         tree, deadline = self._tree, time.monotonic() + _DEATH
-        tree.kill()
         while not tree.gone.is_set():
             self._wake.clear()
             if self._stop_at is not None:
                 return Event.STOP
             if time.monotonic() >= deadline:
                 return self._stuck()
-            self._wake.wait(max(0.0, deadline - time.monotonic()) if not tree.gone.is_set() else 0)
+            self._kill_again(tree, deadline)
         self.reason, self._footer = self._explain(self._headline, tree) + self._footer, ""
         return Event.GONE
+
+    def _kill_again(self, tree: Tree, deadline: float) -> None:
+        """The order to kill, and a while to obey it. More than once: a guard that has only begun does not hear it where
+        the worker was started with that signal ignored, as a shell starts what runs in the background."""
+        tree.kill()
+        self._wake.wait(0 if tree.gone.is_set() else max(0.0, min(_ORDER_EVERY, deadline - time.monotonic())))
 
     def _stuck(self) -> Event:
         self._tree.abandon()
@@ -244,11 +250,12 @@ class Supervisor:
             now, limit = time.monotonic(), self._stop_at or 0.0
             if killed_at is None and now >= limit:
                 killed_at = now
-                tree.kill()
-            if killed_at is not None and now >= killed_at + _DEATH:
+            if killed_at is None:
+                self._wake.wait(0 if tree.gone.is_set() else limit - now)
+            elif now >= killed_at + _DEATH:
                 return self._stuck()
-            if not tree.gone.is_set():
-                self._wake.wait(max(0.0, (limit if killed_at is None else killed_at + _DEATH) - now))
+            else:
+                self._kill_again(tree, killed_at + _DEATH)
         self.reason = self.reason or self._explain("The SGLang server was stopped", tree)
         return Event.GONE
 

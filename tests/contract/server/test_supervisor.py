@@ -129,6 +129,19 @@ def test_one_whose_processes_do_not_die_ends_the_worker(serve, output, mark, mon
     await_gone(mark)  # the last resort, SIGKILL for the guard itself, has reached what can be reached
 
 
+def test_an_order_to_kill_that_the_guard_did_not_hear_is_given_again(build, mark):
+    """A shell ignores SIGQUIT for what it starts in the background, and a guard inherits that until it has begun."""
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+    try:
+        for _ in range(3):
+            engine = build(program("server", family=FAMILY))
+            engine.start()
+            assert engine.stop(0) == -signal.SIGKILL
+            assert members(mark) == []
+    finally:
+        signal.signal(signal.SIGQUIT, before)
+
+
 def settle_owner() -> None:
     for thread in threading.enumerate():
         if thread.name == "engine-owner":
