@@ -148,7 +148,7 @@ def _opened(body: dict[str, Any]) -> dict[str, Any]:
         extra = body.get(name)
         if extra is not None and not isinstance(extra, dict):
             raise JobError(f"`{name}` must be an object; its fields can as well stand beside it.", param=name)
-        opened |= sampling.without_nulls(extra or {})
+        opened |= _opened(extra) if extra else {}
     opened |= sampling.without_nulls(body)
     return {name: value for name, value in opened.items() if name not in ("nvext", "extra_body")}
 

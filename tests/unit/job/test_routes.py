@@ -455,3 +455,11 @@ def test_any_route_is_in_the_table_or_refused(route):
         error.to_json(None).encode()
     else:
         assert is_open(path)
+
+
+def test_an_extra_body_inside_another_counts_and_what_stands_further_out_wins():
+    job_input = {"messages": CHAT, "temperature": 0.5, "extra_body": {
+        "top_k": 5, "temperature": 0.9, "extra_body": {"min_p": 0.1, "top_k": 9, "nvext": {"top_p": 0.3}}}}
+    body = plan(job_input).body
+    assert (body["temperature"], body["top_k"], body["min_p"], body["top_p"]) == (0.5, 5, 0.1, 0.3)
+    assert "extra_body" not in body and "nvext" not in body
