@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from answer import files
@@ -28,7 +28,8 @@ from utils import JobError
 
 
 class MediaReader:
-    """`async with reader.of(request) as ready`: the same request, with what its media need before it can be sent.
+    """`ready = await reader.of(request, held)`: the same request, with what its media need before it can be sent; when
+    `held` is closed they are let go.
 
     fetcher: makes the client for addresses; for tests.
     """
@@ -55,12 +56,14 @@ class MediaReader:
         if type(size) is int and size >= 0:
             self._hold_to(dataclasses.replace(self._settings, file_bytes=size * 2**20))
 
-    @contextlib.asynccontextmanager
-    async def of(self, request: Request) -> AsyncIterator[Request]:
-        """Raises JobError 400 for media that are refused by their spelling alone. Nothing is read yet."""
+    async def of(self, request: Request, held: contextlib.ExitStack) -> Request:
+        """Raises JobError 400 for media that are refused by their spelling alone. Nothing is read yet.
+
+        No context manager by a generator: those of a job that was dropped half done are closed in any order, and one
+        that finds its own closed already breaks.
+        """
         if self._settings.by_engine or not request.body:
-            yield request
-            return
+            return request
         search = functools.partial(media.find, request.path, request.body, self._settings.folders)
         found = await asyncio.to_thread(search) if is_large(request.body) else search()
         if len(found.references) > self._settings.items:
@@ -68,13 +71,10 @@ class MediaReader:
                            f"{self._settings.items} (MAX_MEDIA_ITEMS).", param=found.references[0].field)
         if not found.references:
             body = media.replaced(request.body, found.changes) if found.changes else request.body
-            yield dataclasses.replace(request, body=body)
-            return
+            return dataclasses.replace(request, body=body)
         reading = _Reading(request.body, found, self._settings, self._room, self._fetcher)
-        try:
-            yield dataclasses.replace(request, prepare=reading.body)
-        finally:
-            reading.release()
+        held.callback(reading.release)
+        return dataclasses.replace(request, prepare=reading.body)
 
 
 class _Reading:

@@ -120,19 +120,21 @@ class Worker:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""
         try:
-            async with self.media.of(request) as ready, contextlib.aclosing(self.upstream.run(ready)) as answer:
-                async for chunk in answer:
-                    if request.reshape and not isinstance(chunk, str):
-                        chunk = request.reshape(chunk)
-                    try:
-                        budget.spend(chunk)
-                    except JobError as error:
-                        if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
-                            yield error_event(error, request.path, request.body, last)
-                        raise
-                    if isinstance(chunk, str) and not chunk.startswith(":"):
-                        last = chunk
-                    yield chunk
+            with contextlib.ExitStack() as held:
+                ready = await self.media.of(request, held)
+                async with contextlib.aclosing(self.upstream.run(ready)) as answer:
+                    async for chunk in answer:
+                        if request.reshape and not isinstance(chunk, str):
+                            chunk = request.reshape(chunk)
+                        try:
+                            budget.spend(chunk)
+                        except JobError as error:
+                            if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
+                                yield error_event(error, request.path, request.body, last)
+                            raise
+                        if isinstance(chunk, str) and not chunk.startswith(":"):
+                            last = chunk
+                        yield chunk
         except ConnectionBroke as error:
             if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless
                 self.quarantine.blame(request.path, request.body, error.life)

@@ -7,6 +7,7 @@ on a generator, and is answered here.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,10 +23,11 @@ def plain(handle: Handle) -> Callable[[dict[str, Any]], Awaitable[Any]]:
     """A job to the list of its outputs, or to {"error": JSON text}: the shape that the SDK's `run_job` knows."""
     async def answer(job: dict[str, Any]) -> Any:
         outputs = []
-        async for output in handle(job):
-            if is_error(output):
-                return output
-            outputs.append(output)
+        async with contextlib.aclosing(handle(job)) as answers:
+            async for output in answers:
+                if is_error(output):
+                    return output
+                outputs.append(output)
         return outputs
     return answer
 

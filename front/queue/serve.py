@@ -4,12 +4,14 @@ HTTP server (`--rp_serve_api`, RUNPOD_REALTIME_PORT) are what they are; what it 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import functools
 import os
 import signal
 import sys
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -40,6 +42,12 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 def jobs_at_once(wanted: int | None, capacity: int | None) -> int:
     """How many jobs to take at once: what is `wanted`, else what the server says it can run, at most BOUND.
 
@@ -68,13 +76,25 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
     from job import refusal
 
     delivery = Delivery()
+    opened: weakref.WeakKeyDictionary[asyncio.Task[Any], AsyncGenerator[Any, None]] = weakref.WeakKeyDictionary()
+
+    async def run(session: Any, config: dict[str, Any], job: dict[str, Any]) -> Any:
+        # A job that is stopped in the middle of a POST leaves the SDK's generator half done, and nobody closes it
+        # before the process ends: what the answer holds, media and all, would stay as long.
+        try:
+            return await rp_job.handle_job(session, config, job)
+        finally:
+            if outputs := opened.pop(_this_task(), None):
+                await outputs.aclose()
+
     rp_job.stream_result, rp_job.send_result = delivery.stream, delivery.result
     rp_scale.JobScaler = functools.partial(JobLoop, limit=limit, ending=ending, delivery=delivery,
-                                           fail_all=fail_all, on_poll=on_poll, on_end=on_end)
+                                           fail_all=fail_all, on_poll=on_poll, on_end=on_end, run=run)
 
     async def handler(job: dict[str, Any]) -> AsyncGenerator[Any, None]:
         # A function of its own: the SDK recognises neither bound methods nor callables.
         async with contextlib.aclosing(handle(job)) as outputs:
+            opened[_this_task()] = outputs
             async for output in outputs:
                 for part in parts(output) if isinstance(output, str) else (output,):
                     yield part

@@ -104,3 +104,24 @@ async def test_the_engine_gets_addresses_as_they_are_where_that_was_asked_for(pl
         assert job.status == "COMPLETED", job.error
         [body] = [body for body in await bodies(environ, "/generate") if body.get("image_data")]
         assert body["image_data"] == media
+
+
+async def test_a_job_stopped_in_the_middle_of_a_post_lets_go_of_all_it_holds(platform, tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    environ = contract_environ(ALLOWED_MEDIA_FOLDERS=str(tmp_path), MAX_MEDIA_MB="1", MEDIA_MEMORY_MB="1",
+                               MEDIA_FETCH_TIMEOUT="600")
+    job_input = {"text": "a", "image_data": f"{tmp_path}/a.png", "stream": True,
+                 "sampling_params": {"max_new_tokens": 8}}
+    async with WorkerProcess(platform, environ) as process:
+        await process.connected()
+        for _ in range(20):  # the memory is enough for one
+            platform.post_delay_ms, posted = 600_000, platform.begun["job-stream"]
+            job = await platform.submit(job_input)
+            await platform.wait_for(lambda posted=posted: platform.begun["job-stream"] > posted)
+            await platform.cancel(job.id)
+        platform.post_delay_ms = 0
+        job = await (await platform.submit(job_input)).finished()
+        assert job.status == "COMPLETED", job.error
+        process.process.terminate()
+        assert await process.ended() == 0
+        assert "internal error" not in process.output and "Traceback" not in process.output

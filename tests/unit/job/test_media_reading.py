@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import math
 import types
@@ -42,13 +43,15 @@ def native(*images, **fields):
 async def test_a_request_without_media_stays_what_it_is():
     for request in (native("data:image/png;base64,AAAA"), Request("GET", "/v1/models"),
                     Request("POST", "/generate", {})):
-        async with reader(Fetched()).of(request) as ready:
+        with contextlib.ExitStack() as held:
+            ready = await reader(Fetched()).of(request, held)
             assert ready is request or ready.body is request.body
             assert ready.prepare is None
 
 
 async def test_base64_is_marked_as_such_without_any_reading():
-    async with reader(Fetched()).of(native("QUJD")) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await reader(Fetched()).of(native("QUJD"), held)
         assert ready.prepare is None
         assert ready.body["image_data"] == ["data:application/octet-stream;base64,QUJD"]
 
@@ -56,7 +59,8 @@ async def test_base64_is_marked_as_such_without_any_reading():
 async def test_addresses_become_data_urls_once_however_often_the_request_is_sent():
     fetched = Fetched()
     request = native("http://x/1", ["http://x/2", "http://x/1"], "QUJD")
-    async with reader(fetched).of(request) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await reader(fetched).of(request, held)
         assert fetched.asked == [] and ready.body is request.body
         pieces = await ready.prepare()
         body = json.loads(bytes(pieces))
@@ -71,7 +75,8 @@ async def test_addresses_become_data_urls_once_however_often_the_request_is_sent
 
 
 async def test_numbers_that_json_lacks_are_refused_here_too():
-    async with reader(Fetched()).of(native("http://x/1", sampling_params={"temperature": math.nan})) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await reader(Fetched()).of(native("http://x/1", sampling_params={"temperature": math.nan}), held)
         with pytest.raises(JobError, match="NaN"):
             await ready.prepare()
 
@@ -79,14 +84,16 @@ async def test_numbers_that_json_lacks_are_refused_here_too():
 async def test_inline_audio_gets_base64_alone():
     part = {"type": "input_audio", "input_audio": {"data": "http://x/1", "format": "wav"}}
     request = Request("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": [part]}]})
-    async with reader(Fetched()).of(request) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await reader(Fetched()).of(request, held)
         body = json.loads(bytes(await ready.prepare()))
     assert body["messages"][0]["content"][0]["input_audio"] == {"data": "1AAA", "format": "wav"}
 
 
 async def test_the_engine_reads_them_itself_where_that_was_asked_for():
     request = native("http://127.0.0.1/1", "/etc/passwd")
-    async with reader(Fetched(), by_engine=True).of(request) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await reader(Fetched(), by_engine=True).of(request, held)
         assert ready is request
 
 
@@ -102,16 +109,17 @@ async def test_a_large_request_is_searched_beside_the_event_loop():
     task = asyncio.create_task(others())
     await asyncio.sleep(0)
     before = turns
-    async with reader(Fetched()).of(native("QUJD" * 100_000, "http://x/1")) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await reader(Fetched()).of(native("QUJD" * 100_000, "http://x/1"), held)
         assert turns > before + 1 and ready.prepare
     task.cancel()
 
 
 async def test_too_many_are_refused_before_anything_is_fetched():
     fetched = Fetched()
-    with pytest.raises(JobError, match=r"names 3 media by address; the limit is 2 \(MAX_MEDIA_ITEMS\)") as caught:
-        async with reader(fetched, items=2).of(native("http://x/1", "http://x/2", "http://x/1")):
-            pass
+    with (pytest.raises(JobError, match=r"names 3 media by address; the limit is 2 \(MAX_MEDIA_ITEMS\)") as caught,
+          contextlib.ExitStack() as held):
+        await reader(fetched, items=2).of(native("http://x/1", "http://x/2", "http://x/1"), held)
     assert (caught.value.code, caught.value.param, fetched.asked) == (400, "image_data[0]", [])
 
 
@@ -137,7 +145,9 @@ async def test_a_job_waits_for_memory_and_all_of_it_comes_back():
     fetched = Fetched(size=100)
     jobs = reader(fetched, job_bytes=1000, memory_bytes=1500)
     fetched.open.clear()
-    async with jobs.of(native("http://x/1")) as first, jobs.of(native("http://x/2")) as second:
+    with contextlib.ExitStack() as held:
+        first = await jobs.of(native("http://x/1"), held)
+        second = await jobs.of(native("http://x/2"), held)
         one = asyncio.create_task(first.prepare())
         await fetched.reached.wait()
         fetched.reached.clear()
@@ -156,7 +166,9 @@ async def test_a_job_reserves_no_more_than_its_media_may_have():
     fetched = Fetched(size=100)
     fetched.open.clear()
     jobs = reader(fetched, job_bytes=1000, memory_bytes=1000, file_bytes=200)
-    async with jobs.of(native("http://x/1", "http://x/2")) as first, jobs.of(native("http://x/3")) as second:
+    with contextlib.ExitStack() as held:
+        first = await jobs.of(native("http://x/1", "http://x/2"), held)
+        second = await jobs.of(native("http://x/3"), held)
         tasks = [asyncio.create_task(first.prepare()), asyncio.create_task(second.prepare())]
         while len(fetched.asked) < 3:
             fetched.reached.clear()
@@ -173,7 +185,9 @@ async def test_however_a_job_ends_its_memory_comes_back(ending):
     fetched = Fetched(size=2000 if ending == "fails" else 100)
     fetched.open.clear()
     jobs = reader(fetched, job_bytes=1000, memory_bytes=1000)
-    async with jobs.of(native("http://x/1")) as ready, jobs.of(native("http://x/2")) as waiting:
+    with contextlib.ExitStack() as held:
+        ready = await jobs.of(native("http://x/1"), held)
+        waiting = await jobs.of(native("http://x/2"), held)
         task, other = asyncio.create_task(ready.prepare()), asyncio.create_task(waiting.prepare())
         await fetched.reached.wait()
         if ending == "fails":
@@ -198,16 +212,19 @@ async def test_however_a_job_ends_its_memory_comes_back(ending):
 async def test_files_of_opened_folders(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     opened = reader(Fetched(), folders=(str(tmp_path),), job_bytes=20)
-    async with opened.of(native(f"{tmp_path}/a.png", f"file://{tmp_path}/a.png")) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await opened.of(native(f"{tmp_path}/a.png", f"file://{tmp_path}/a.png"), held)
         body = json.loads(bytes(await ready.prepare()))
     assert body["image_data"] == ["data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()] * 2
     for images, says in (([f"{tmp_path}/b.png"], "cannot be read"), ([f"{tmp_path}/a.png"] * 3, "MAX_MEDIA_MB")):
-        async with opened.of(native(*images)) as ready:
+        with contextlib.ExitStack() as held:
+            ready = await opened.of(native(*images), held)
             with pytest.raises(JobError, match=says) as caught:
                 await ready.prepare()
             assert (caught.value.code, caught.value.param) == (400, "image_data[0]")
     (tmp_path / "list").write_text("#EXTM3U\nhttp://127.0.0.1/")
-    async with opened.of(native(f"{tmp_path}/list")) as ready:
+    with contextlib.ExitStack() as held:
+        ready = await opened.of(native(f"{tmp_path}/list"), held)
         with pytest.raises(JobError):
             await ready.prepare()
     assert opened._room.free == opened._room.total
