@@ -74,6 +74,7 @@ COPY start/ start/
 COPY job/ job/
 COPY answer/ answer/
 COPY front/ front/
+COPY meter/ meter/
 COPY local/ local/
 
 # The worker checks settings against the flags of the SGLang that is in this very image. The committed

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import utils
 from engine import Engine, EngineError, Patience
 from front import local, process
+from meter.requests import Meter
 from settings import config, here
 from start.cold_start import ColdStart
 
@@ -34,14 +35,14 @@ def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdS
 
 
 def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
-                job: dict[str, Any] | None) -> int:
+                meter: Meter, job: dict[str, Any] | None) -> int:
     """Everything between a started server and the end of a worker that RunPod's queue, or `job`, brings its work."""
     began = time.monotonic()
     # Not above: while these load, the server is loading too.
     from front.queue import serve as queue
     from job.worker import Worker
 
-    worker = Worker(settings, engine)
+    worker = Worker(settings, engine, meter=meter)
     if job is None:
         queue.load()
     ready(worker, settings, engine, cold, began)
@@ -56,22 +57,22 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
     return ending.status
 
 
-def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending) -> int:
+def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
+               meter: Meter) -> int:
     """The same for one that is reached over HTTP, whose front is up before the engine is."""
     from front.http.serve import HttpFront
 
     def prepare() -> tuple[Worker, int | None]:
         began = time.monotonic()
         from job.worker import Worker  # not above: health is answered while it loads
-
-        worker = Worker(settings, engine, posts=settings.http.writes, comments=True)
+        worker = Worker(settings, engine, posts=settings.http.writes, comments=True, meter=meter)
         ready(worker, settings, engine, cold, began)
         cold.warm(worker.facts)
         worker.watch(ending.give_up)
         cold.first_poll()
         return worker, settings.max_concurrency or engine.capacity()
 
-    HttpFront(settings.http, ending).run(prepare)
+    HttpFront(settings.http, ending, meter, settings.allowed_routes).run(prepare)
     return ending.status
 
 
@@ -93,7 +94,7 @@ def main() -> int:
     for level, line in settings.notices:
         utils.log(line, level)
 
-    ending = process.Ending(settings.shutdown_timeout)
+    ending, meter = process.Ending(settings.shutdown_timeout), Meter()
     cold = ColdStart(settings, snapshot, started)
     patience = Patience(settings.startup_timeout, settings.max_restarts, settings.restart_window, settings.hang_timeout)
     engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
@@ -103,8 +104,8 @@ def main() -> int:
         engine.start()
         cold.launched(engine)
         if job is None and settings.http.mode == "http":
-            return serve_http(settings, engine, cold, ending)
-        return serve_queue(settings, engine, cold, ending, job)
+            return serve_http(settings, engine, cold, ending, meter)
+        return serve_queue(settings, engine, cold, ending, meter, job)
     except EngineError as error:
         utils.log(str(error), "error")
         cold.failed()

@@ -147,13 +147,15 @@ class ResultBudget:
     def __init__(self, limits: Limits):
         self._limit, self._spent = limits.result_bytes, _ENVELOPE
 
-    def spend(self, output: Any) -> None:
-        """Raises JobError 413 once everything given back is over the limit."""
-        self._spent += len(", ") + _as_json(output)
+    def spend(self, output: Any) -> int:
+        """The bytes of `output` as JSON. Raises JobError 413 once everything given back is over the limit."""
+        size = _as_json(output)
+        self._spent += len(", ") + size
         if self._spent > self._limit:
             raise JobError(f"The result is larger than {self._limit / 1e6:g} MB (MAX_RESULT_MB), more than RunPod "
                            "delivers: ask for less, or stream a route that is not cumulative.",
                            type="request_too_large", code=413)
+        return size
 
 
 def _as_json(output: Any) -> int:

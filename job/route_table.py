@@ -72,6 +72,7 @@ _NAMED = (
     (re.compile(r"/v1/responses/(?P<name>resp_[A-Za-z0-9_-]+)/cancel"), "/v1/responses/{}/cancel", _BARE),
 )
 _NAME = re.compile(r"[\w.:@+-]+(/[\w.:@+-]+)*")
+OTHER = "other"
 
 
 def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tuple[str, Route]:
@@ -95,6 +96,21 @@ def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tupl
     hint = f" Did you mean {near[0]}?" if near else " Open routes: " + ", ".join(sorted(ROUTES)) + "."
     raise JobError(f"`{field}` {route[:80]!r} is not a route of this worker.{hint}", type="not_found_error",
                    param=field, code=404)
+
+
+def label(route: Any, extra: tuple[str, ...] = ()) -> str:
+    """One of a bounded set of names for a route that somebody asks for: its path in the table, without what a caller
+    may choose of it, or OTHER for what is not open. For figures and the log."""
+    if not isinstance(route, str) or len(route) > MAX_ROUTE:
+        return OTHER
+    path = route.partition("?")[0]
+    path = path.rstrip("/") if len(path) > 1 else path
+    if path in ROUTES or path in extra:
+        return path
+    for pattern, template, _ in _NAMED:
+        if pattern.fullmatch(path):
+            return template.format("{name}")
+    return OTHER
 
 
 def _decoded(name: str) -> str | None:

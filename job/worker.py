@@ -5,6 +5,7 @@ Everything that one job needs stands behind `Worker.handle`; nothing here knows 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import os
@@ -18,11 +19,13 @@ from answer.request import Request
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine
-from job import context, hazards, limits, refusal, routes, served
+from job import context, hazards, limits, measured, refusal, routes, served
 from job.amend import without_unknown_stops
 from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
 from job.quarantine import Quarantine
+from meter.record import current
+from meter.requests import Meter
 from settings.config import Settings
 from utils import JobError
 
@@ -33,12 +36,13 @@ class Worker:
     """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop.
 
     posts: pieces of answers a second that all streams share, None for the setting; comments: silent streams of every
-    /v1 route get them, whoever asks, because their clients know such comments.
+    /v1 route get them, whoever asks, because their clients know such comments; meter: is told of every request.
     """
 
     def __init__(self, settings: Settings, engine: Engine, posts: float | None = None,
-                 comments: bool = False):
+                 comments: bool = False, meter: Meter | None = None):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
+        self.meter = meter or Meter()
         self.quarantine = Quarantine()
         self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
@@ -73,6 +77,8 @@ class Worker:
     async def handle(self, job: dict[str, Any]) -> AsyncGenerator[Piece, None]:
         """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""
         job_id = str(job.get("id") or "local")
+        record = self.meter.begin("queue", measured.route(job.get("input"), self.context.extra_routes), job_id)
+        record.queued = measured.delay(job)
         begun = False
         try:
             async with contextlib.aclosing(self.answer(job.get("input"), job_id)) as answer:
@@ -80,6 +86,7 @@ class Worker:
                     begun = True
                     yield chunk
         except JobError as error:
+            record.failed(error)
             utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", job_id)
             if not begun and (event := refusal.event(job.get("input"), error, job_id)):
                 yield event
@@ -88,9 +95,15 @@ class Worker:
             utils.log("internal error\n" + traceback.format_exc(), "error", job_id)
             failed = JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
                               code=500)
+            record.failed(failed)
             if not begun and (event := refusal.event(job.get("input"), failed, job_id)):
                 yield event
             yield {"error": failed.to_json(job_id)}
+        except (asyncio.CancelledError, GeneratorExit):
+            record.left()
+            raise
+        finally:
+            record.end()
 
     async def _checked(self, job_input: Any, job_id: str) -> Request:
         """The request that a job asks for. What takes long to read is read beside the event loop."""
@@ -111,6 +124,8 @@ class Worker:
     async def answer(self, job_input: Any, job_id: str) -> AsyncGenerator[Piece, None]:
         """Yields text chunks of events, or one JSON value. Raises JobError; a stream that has begun gets an event of
         its route first."""
+        record = current()
+        record.id = record.id or job_id
         if self.stopped:
             raise self.stopped
         request = await self._checked(job_input, job_id)
@@ -119,21 +134,26 @@ class Worker:
         for note in request.notes:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""
+        measured.planned(record, request)
         try:
             with contextlib.ExitStack() as held:
                 ready = await self.media.of(request, held)
                 async with contextlib.aclosing(self.upstream.run(ready)) as answer:
                     async for chunk in answer:
+                        told = chunk  # of its tokens the engine's own shape tells more
                         if request.reshape and not isinstance(chunk, str):
                             chunk = request.reshape(chunk)
                         try:
-                            budget.spend(chunk)
+                            size = budget.spend(chunk)
                         except JobError as error:
                             if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
                                 yield error_event(error, request.path, request.body, last)
                             raise
-                        if isinstance(chunk, str) and not chunk.startswith(":"):
-                            last = chunk
+                        if not isinstance(chunk, str):
+                            record.whole(told, size)
+                        else:
+                            record.add(chunk)
+                            last = last if chunk.startswith(":") else chunk
                         yield chunk
         except ConnectionBroke as error:
             if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless

@@ -16,7 +16,9 @@ from front import process
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
+from front.http.measured import measuring
 from front.http.server import Front
+from meter.requests import Meter
 from settings.http import HttpSettings
 
 if TYPE_CHECKING:
@@ -28,15 +30,18 @@ _CLOSING = 5.0     # seconds for answers that were cut off to be sent
 
 
 class HttpFront:
-    """One worker's HTTP server, which serves until `ending` says that the process has to end."""
+    """One worker's HTTP server, which serves until `ending` says that the process has to end. meter: is told of every
+    request; routes: open beside the usual ones."""
 
-    def __init__(self, settings: HttpSettings, ending: process.Ending):
-        self._settings, self._ending = settings, ending
+    def __init__(self, settings: HttpSettings, ending: process.Ending, meter: Meter, routes: tuple[str, ...] = ()):
+        self._settings, self._ending, self.meter = settings, ending, meter
         self._worker: Worker | None = None
         self._leaving = False
         self.gate = Gate(1, settings.queue_seconds)
         manners = Manners(settings.health_path, origins=settings.origins)
         self.front = Front(Keys(settings.keys), self.gate, manners, self.stage)
+        self._measuring = measuring(meter, self.stage, routes)
+        meter.waiting = lambda: self.gate.waiting
 
     def stage(self) -> Stage:
         """What is said of this worker where its health is asked."""
@@ -61,7 +66,9 @@ class HttpFront:
         self._stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
-            await self._listen(stack, self.front.app(), settings.port)
+            app = self.front.app()
+            app.middlewares.append(self._measuring)
+            await self._listen(stack, app, settings.port)
             if settings.health_port != settings.port:
                 await self._listen(stack, self.front.health_app(), settings.health_port)
             utils.log(f"listening on {settings.host}:{settings.port}, because {settings.reason}")

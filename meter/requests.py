@@ -1,0 +1,85 @@
+"""All requests of a worker: who is under way, what was, and who is told of each when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import utils
+from meter.live import RATE_SECONDS, Rate, Recent, percentile
+from meter.record import COMPLETED, FAILED, OUTCOMES, Record, carry
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def begun(self, record: Record) -> None:
+        """A request began; nothing of it is known but who asks for what."""
+
+    def ended(self, record: Record) -> None:
+        """It is over."""
+
+
+class Meter:
+    """Make one for a worker, early; everything on it is called on the event loop, but `summary`, which may be called
+    from anywhere.
+
+    waiting: how many requests wait for their turn in this worker; a function, for a front to set.
+    """
+
+    def __init__(self, sinks: Sequence[Sink] = ()):
+        self.sinks: list[Sink] = list(sinks)
+        self.waiting: Callable[[], int] = lambda: 0
+        self.open = 0  # requests that have begun and not ended
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
+        self._tokens, self._ttft = Rate(), Recent()
+
+    def begin(self, mode: str, route: str, ident: str = "", *, traceparent: str | None = None,
+              tracestate: str | None = None) -> Record:
+        """The record of a request that begins now, in this task; to be ended with `Record.end`."""
+        record = carry(Record(mode, route, ident, self))
+        record.traced(traceparent, tracestate)
+        self.open += 1
+        self._all("begun", record)
+        return record
+
+    # ------------------------------------------------------------ told by the records
+    def progressed(self, events: float, now: float) -> None:
+        """A stream gave about so many tokens since it last told."""
+        self._tokens.add(events, now)
+
+    def answering(self, record: Record) -> None:
+        """A stream gave its first token."""
+        assert record.ttft is not None
+        self._ttft.add(record.ttft, record.began + record.ttft)
+
+    def ended(self, record: Record) -> None:
+        """A request is over."""
+        self.open -= 1
+        self.outcomes[record.outcome] += 1
+        if record.ttft is None and record.usage.completion:  # a whole answer: what was made of it lately
+            share = min(1.0, RATE_SECONDS / max(record.duration, 0.001))
+            self._tokens.add(record.usage.completion * share, record.ended)
+        self._all("ended", record)
+
+    def _all(self, what: str, record: Record) -> None:
+        for sink in self.sinks:
+            try:
+                getattr(sink, what)(record)
+            except Exception as error:  # a request is never lost over being measured
+                utils.log(f"a request was not measured ({type(sink).__name__}: {type(error).__name__})", "warn")
+
+    # ------------------------------------------------------------ asked by others
+    def summary(self) -> dict[str, Any]:
+        """The worker at the moment: `in_flight` and `waiting` requests; `tokens_per_second` of all answers over the
+        last 10 s (an estimate: a stream's events are taken for tokens); `ttft_p50` and `ttft_p95`, seconds, of the last
+        minute's streams, None without any; since the start `requests` that ended and, of them, `errors`, which are
+        neither completed nor refused for what the caller sent nor cancelled."""
+        now, waiting = time.monotonic(), self.waiting()
+        ordered = self._ttft.values(now)
+        return {"in_flight": max(0, self.open - waiting), "waiting": waiting,
+                "tokens_per_second": round(self._tokens.value(now), 1),
+                "ttft_p50": percentile(ordered, 0.5), "ttft_p95": percentile(ordered, 0.95),
+                "requests": sum(self.outcomes.values()), "completed": self.outcomes[COMPLETED],
+                "errors": self.outcomes[FAILED]}
