@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -14,7 +14,8 @@ class Request:
     is to be applied to first, their token ids then taking the place of `body["text"]`. `openai`: the caller is a
     client of an OpenAI route, behind RunPod's gateway. `reshape` makes the job's answer of the engine's whole one.
     `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, as JSON in pieces, when
-    something has to be read for it first; asked before each attempt, it may take its time and raise JobError."""
+    something has to be read for it first; asked before each attempt, it may take its time and raise JobError.
+    `headers`: what the caller sent along for the engine."""
 
     method: str
     path: str
@@ -26,6 +27,7 @@ class Request:
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
     prepare: Callable[[], Awaitable[Pieces]] | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def streams(self) -> bool:

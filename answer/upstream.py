@@ -194,7 +194,7 @@ class Upstream:
             tokens = [await self._tokens(text) for text in request.template_texts]
             body = {**{k: v for k, v in body.items() if k != "text"},
                     "input_ids": tokens[0] if request.one_text else tokens}
-        return await self._network.send(request.method, request.path, body)
+        return await self._network.send(request.method, request.path, body, headers=request.headers)
 
     async def _tokens(self, text: str) -> Any:
         messages = [{"role": "user", "content": text}]

@@ -7,7 +7,7 @@ nothing of the client's own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import aiohttp
@@ -51,7 +51,8 @@ class Reply(Protocol):
 class Network(Protocol):
     """What `Upstream` needs of a network."""
 
-    async def send(self, method: str, path: str, body: Any, *, admin: bool = False) -> Reply:
+    async def send(self, method: str, path: str, body: Any, *, admin: bool = False,
+                   headers: Mapping[str, str] | None = None) -> Reply:
         """Send a request, and wait for the head of its answer."""
 
     async def close(self) -> None:
@@ -87,8 +88,9 @@ class Http:
                 headers={"Accept-Encoding": "identity"})
         return self._session
 
-    async def send(self, method: str, path: str, body: Any, *, admin: bool = False) -> Reply:
-        headers = {"Authorization": f"Bearer {key}"} if (key := self._keys[admin]) else {}
+    async def send(self, method: str, path: str, body: Any, *, admin: bool = False,
+                   headers: Mapping[str, str] | None = None) -> Reply:
+        headers = {**(headers or {}), **({"Authorization": f"Bearer {key}"} if (key := self._keys[admin]) else {})}
         data: bytes | AsyncIterator[bytes] | None = None
         if body is not None:
             headers["Content-Type"] = "application/json"

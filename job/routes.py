@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from answer.request import Request
-from job import constraints, dialogue, foreign, names, reshape, sampling, shape
+from job import carried, constraints, dialogue, foreign, names, reshape, sampling, shape
 from job.amend import amended
 from job.context import Context
 from job.route_table import ROUTES, Route, match
@@ -56,7 +56,8 @@ def plan(job_input: Any, context: Context, job_id: str) -> Request:
             method = job_input.get("method") if route_field == "route" else None
             request = _routed(job_input[route_field], job_input.get(body_field), method, route_field, body_field,
                               context, job_id)
-            return dataclasses.replace(request, openai=route_field == "openai_route")
+            return dataclasses.replace(request, openai=route_field == "openai_route",
+                                       headers=carried.headers(job_input.get("headers")))
     kinds = [k for k in ("messages", "prompt", *_NATIVE_PROMPTS) if job_input.get(k) is not None]
     if len(kinds) > 1:
         raise JobError(f"`input` has both `{kinds[0]}` and `{kinds[1]}`: give only one of them.", param=kinds[1])

@@ -17,7 +17,7 @@ from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
 from settings.foreign import FOREIGN
-from settings.http import ways_in
+from settings.http import megabytes, ways_in
 from settings.incoming import heard
 from settings.limits import Limits
 from settings.masking import line, masked, secret_values
@@ -119,8 +119,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         retry_timeout=worker["RETRY_TIMEOUT"], keepalive=worker["STREAM_KEEPALIVE"],
         max_restarts=worker["SGLANG_MAX_RESTARTS"], restart_window=worker["SGLANG_RESTART_WINDOW"],
         hang_timeout=worker["SGLANG_HANG_TIMEOUT"],
-        limits=Limits(round(worker["MAX_INPUT_MB"] * 1e6), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
-                      round(worker["MAX_RESULT_MB"] * 1e6), worker["MAX_GRAMMAR_KIB"] * 1024),
+        limits=Limits(megabytes("MAX_INPUT_MB", worker, http), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
+                      megabytes("MAX_RESULT_MB", worker, http), worker["MAX_GRAMMAR_KIB"] * 1024),
         media=MediaSettings.of(worker, given), chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
         stream_posts=worker["STREAM_POSTS_PER_SECOND"],
         start=StartSettings.of(worker),

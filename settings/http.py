@@ -10,14 +10,17 @@ from typing import Any
 from settings.flags.values import Notice, Problem
 
 ON_RUNPOD, ELSEWHERE = 80, 8000  # ports, where PORT is not set; RunPod's load balancer expects 80
+_BEFORE_RUNPOD = 325.0  # seconds: RunPod's load balancer ends a request after 5.5 minutes, without a word of why
+_QUEUE = {"MAX_INPUT_MB": 20.0, "MAX_RESULT_MB": 19.0}  # RunPod's own limits are 20 MB
+_BOTH_WAYS = 30.0  # MB, the most that it takes as a body or as an answer
 
 
 @dataclasses.dataclass(frozen=True)
 class HttpSettings:
     """mode: "queue", or "http"; reason: why, in words; host, port, health_port, health_path: where it listens;
-    queue_seconds: how long a request waits for room; writes: pieces
-    of answers a second that all streams share; keys: of callers, none for everybody; origins: of browsers' pages,
-    "*" for any."""
+    queue_seconds: how long a request waits for room; request_seconds: how long one may take in all, 0 for no limit;
+    body_bytes: of a body; held_bytes: of all bodies together; writes: pieces of answers a second that all streams
+    share; keys: of callers, none for everybody; origins: of browsers' pages, "*" for any."""
 
     mode: str = "queue"
     reason: str = ""
@@ -26,6 +29,9 @@ class HttpSettings:
     health_port: int = ON_RUNPOD
     health_path: str = "/ping"
     queue_seconds: float = 10.0
+    request_seconds: float = 0.0
+    body_bytes: int = 30_000_000
+    held_bytes: int = 2**30
     writes: float = 1000.0
     keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     origins: tuple[str, ...] = ()
@@ -55,9 +61,21 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
         problems.append(Problem(
             "WORKER_API_KEY", "", "must be set: outside a RunPod endpoint anybody can reach this port. Give one or "
             "more keys, separated by commas; or `none`, to let everybody in; or HOST=127.0.0.1"))
+    seconds = values["HTTP_REQUEST_SECONDS"]
     settings = HttpSettings(mode, reason, host, port, values["PORT_HEALTH"] or port, values["HEALTH_CHECK_PATH"],
-                            values["HTTP_QUEUE_SECONDS"], keys=keys, origins=tuple(values["CORS_ORIGINS"]))
+                            values["HTTP_QUEUE_SECONDS"],
+                            (_BEFORE_RUNPOD if endpoint else 0.0) if seconds is None else seconds,
+                            round(max(_BOTH_WAYS, values["MAX_INPUT_MB"] or 0) * 1e6),
+                            round(values["HTTP_BODY_MEMORY_MB"] * 1e6), keys=keys,
+                            origins=tuple(values["CORS_ORIGINS"]))
     return settings, notices, problems
+
+
+def megabytes(name: str, values: Mapping[str, Any], http: HttpSettings) -> int:
+    """Bytes of MAX_INPUT_MB or MAX_RESULT_MB; unset, over HTTP what RunPod's load balancer takes, which is more than
+    its queue does."""
+    value = values[name]
+    return round((value if value is not None else _BOTH_WAYS if http.mode == "http" else _QUEUE[name]) * 1e6)
 
 
 def _mode(wanted: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:

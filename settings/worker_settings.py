@@ -40,6 +40,11 @@ WORKER_SETTINGS = (
     Setting("HEALTH_CHECK_PATH", "path", "/ping", "Where its health is asked."),
     Setting("HTTP_QUEUE_SECONDS", "float", 10.0, "Seconds that a request waits for room in a busy HTTP front before it "
             "is refused with 429.", low=0),
+    Setting("HTTP_REQUEST_SECONDS", "float", None, "Seconds that a request to the HTTP front may take in all; unset, "
+            "325 on RunPod's endpoints, which end every request after 330, and no limit elsewhere; 0 means no limit.",
+            low=0),
+    Setting("HTTP_BODY_MEMORY_MB", "megabytes", 1024.0, "What the HTTP front holds of bodies at once, from their "
+            "arrival to the end of their requests; further large ones wait unread.", low=0.001),
     Setting("WORKER_API_KEY", "str", None, "Keys of callers of the HTTP front, separated by commas, or `none`; needed "
             "outside RunPod's endpoints, where nobody else asks for a key."),
     Setting("CORS_ORIGINS", "list", (), "Origins of the browser pages that may call the HTTP front, separated by "
@@ -61,14 +66,15 @@ WORKER_SETTINGS = (
     Setting("SGLANG_RESTART_WINDOW", "float", 600.0, "Seconds over which restarts are counted.", low=1),
     Setting("SGLANG_HANG_TIMEOUT", "float", 120.0, "Seconds without any sign of life after which the server counts as "
             "hung and is restarted; 0 turns this off.", low=0),
-    Setting("MAX_INPUT_MB", "megabytes", 20.0, "The largest `input` of a job, as JSON.", low=0.001),
+    Setting("MAX_INPUT_MB", "megabytes", None, "The largest `input` of a job, as JSON; unset, 20, and 30 over HTTP.",
+            low=0.001),
     Setting("MAX_INPUT_DEPTH", "int", 100, "How deep the lists and objects of an `input` may be nested.", low=3),
     Setting("MAX_BATCH", "int", 1024, "Prompts in one job times answers to each (`n`), at most; twice as many where "
             "nothing is generated, as in embeddings.", low=1),
     Setting("MAX_GRAMMAR_KIB", "int", 64, "The largest regular expression, JSON schema or grammar of a job, in KiB.",
             low=1),
-    Setting("MAX_RESULT_MB", "megabytes", 19.0, "The largest result of a job; RunPod itself drops a result over 20 MB.",
-            low=0.001),
+    Setting("MAX_RESULT_MB", "megabytes", None, "The largest result of a job; unset, 19, because RunPod itself drops a "
+            "result over 20 MB, and 30 over HTTP.", low=0.001),
     Setting("DRAIN_TIMEOUT", "float", 30.0, "Seconds that running jobs may take to finish when the worker is told "
             "to stop.", low=0),
     Setting("STREAM_CHUNK_KIB", "int", 512, "The largest chunk of a stream, in KiB; the platform takes 1 MB.",

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 
 
 class Full(Exception):
-    """There is no room, and none came in time; `retry_after`: whole seconds."""
+    """There is no room, and none came in `patience` seconds. The text says why; `retry_after`: whole seconds."""
 
-    def __init__(self, retry_after: int):
-        super().__init__(f"full; try again in {retry_after} s")
-        self.retry_after = retry_after
+    def __init__(self, patience: float, why: str):
+        super().__init__(f"{why}, and there was no room within {patience:g} s (HTTP_QUEUE_SECONDS).")
+        self.retry_after = max(1, round(patience))
 
 
 class Gate:
@@ -43,12 +43,19 @@ class Gate:
         finally:
             self._leave()
 
+    def check(self) -> None:
+        """Raises Full when a request need not even wait."""
+        if (self.inside >= self.limit or self._waiting) and (self.patience <= 0 or len(self._waiting) >= self.limit):
+            raise self._full()
+
+    def _full(self) -> Full:
+        return Full(self.patience, f"This worker runs {self.limit} requests already (MAX_CONCURRENCY)")
+
     async def _enter(self) -> None:
         if self.inside < self.limit and not self._waiting:
             self.inside += 1
             return
-        if self.patience <= 0 or len(self._waiting) >= self.limit:
-            raise Full(max(1, round(self.patience)))
+        self.check()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
@@ -63,7 +70,7 @@ class Gate:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(place)
             if isinstance(error, TimeoutError):
-                raise Full(max(1, round(self.patience))) from None
+                raise self._full() from None
             raise
 
     def _leave(self) -> None:

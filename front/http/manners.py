@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
+
+METHODS = "GET, HEAD, POST, OPTIONS"
 
 
 class Stage(enum.Enum):
@@ -16,12 +19,38 @@ class Stage(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Manners:
-    """body_seconds: that a client may take to send its request; write_seconds: that it may leave a piece of the answer
-    unread; head_seconds: of silence after which a stream's head is sent before anything of its answer; origins: that a
-    browser's page may come from, "*" for any, none for no CORS."""
+    """What is borne of clients; seconds and bytes.
+
+    body_bytes: of a body, before and after it is unpacked; body_seconds: that a client may take to send it;
+    body_grace, body_rate: seconds after which it has to have come at so many bytes a second at least; held_bytes: of
+    all bodies together, of those that are read, that wait and that are worked on;
+    write_seconds: that a client may leave a piece of the answer unread; head_seconds: of silence after which a stream's
+    head is sent before anything of its answer; request_seconds: of a whole request, 0 for no limit; origins: that a
+    browser's page may come from, "*" for any, none for no CORS.
+    """
 
     health_path: str = "/ping"
+    body_bytes: int = 30_000_000  # RunPod's load balancer takes 30 MB both ways
     body_seconds: float = 60.0
+    body_grace: float = 10.0
+    body_rate: int = 16_384
+    held_bytes: int = 2**30
     write_seconds: float = 330.0
     head_seconds: float = 2.0
+    request_seconds: float = 0.0
     origins: tuple[str, ...] = ()
+
+    def due(self, received: int) -> float:
+        """Seconds after its beginning until which a body of which so much has come may go on without more."""
+        return min(self.body_seconds, self.body_grace + received / self.body_rate)
+
+    def cors(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """What a browser is told that asks with these headers; nothing for a page that may not call."""
+        origin, anybody = headers.get("Origin"), "*" in self.origins
+        if not origin or not (anybody or origin in self.origins):
+            return {}
+        return {"Access-Control-Allow-Origin": "*" if anybody else origin, "Vary": "Origin",
+                "Access-Control-Allow-Methods": METHODS,
+                "Access-Control-Allow-Headers": headers.get("Access-Control-Request-Headers",
+                                                            "Authorization, Content-Type, X-Api-Key"),
+                "Access-Control-Expose-Headers": "X-Request-Id, Retry-After", "Access-Control-Max-Age": "86400"}

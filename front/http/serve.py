@@ -38,7 +38,8 @@ class HttpFront:
         self._worker: Worker | None = None
         self._leaving = False
         self.gate = Gate(1, settings.queue_seconds)
-        manners = Manners(settings.health_path, origins=settings.origins)
+        manners = Manners(settings.health_path, settings.body_bytes, held_bytes=settings.held_bytes,
+                          origins=settings.origins, request_seconds=settings.request_seconds)
         self.front = Front(Keys(settings.keys), self.gate, manners, self.stage)
         self._measuring = measuring(meter, self.stage, routes)
         meter.waiting = lambda: self.gate.waiting
@@ -110,9 +111,10 @@ class HttpFront:
         return done
 
     async def _listen(self, stack: contextlib.AsyncExitStack, app: web.Application, port: int) -> None:
-        # A client that goes away cancels its handler: that is what stops the engine's work for it.
+        # A client that goes away cancels its handler: that is what stops the engine's work for it. Bodies are unpacked
+        # by bodies.py: what is refused is thrown away as it came.
         runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=_KEEPALIVE, access_log=None,
-                               shutdown_timeout=_CLOSING)
+                               shutdown_timeout=_CLOSING, auto_decompress=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         try:

@@ -5,81 +5,15 @@ import gzip
 import json
 import os
 import signal
-from urllib.request import urlopen
 
-import aiohttp
 import anthropic
 import openai
 import pytest
 
+from tests.contract.front.http_worker import CHAT, KEY, environ, http, start
 from tests.support import LAUNCH, free_port, say
-from tests.worker import WorkerProcess, contract_environ
 
-KEY = "sesame-open-now"
-CHAT = "/v1/chat/completions"
-
-
-def environ(**extra: str) -> dict[str, str]:
-    return contract_environ(WORKER_MODE="http", PORT=str(free_port()), WORKER_API_KEY=KEY, **extra)
-
-
-class Http:
-    """A worker and a client of it."""
-
-    def __init__(self, worker: WorkerProcess, session: aiohttp.ClientSession):
-        self.worker, self.session = worker, session
-        self.base = f"http://127.0.0.1:{worker.environ['PORT']}"
-
-    async def stage(self, path: str = "/ping", port: str | None = None) -> int | None:
-        try:
-            async with self.session.get(f"http://127.0.0.1:{port or self.worker.environ['PORT']}{path}") as response:
-                return response.status
-        except aiohttp.ClientConnectionError:
-            return None
-
-    async def becomes(self, *stages: int | None, port: str | None = None) -> list[int | None]:
-        """Ask for health until it is one of `stages`; returns every answer on the way."""
-        seen = []
-        async with asyncio.timeout(60):
-            while not seen or seen[-1] not in stages:
-                seen.append(await self.stage(port=port))
-                await asyncio.sleep(0.02)
-        return seen
-
-    def post(self, path: str = CHAT, body=None, **more):
-        headers = {"Authorization": f"Bearer {KEY}", **more.pop("headers", {})}
-        return self.session.post(self.base + path, json=body, headers=headers, **more)
-
-    async def engine(self, path: str):
-        def fetch():
-            with urlopen(f"http://127.0.0.1:{self.worker.environ['SGLANG_PORT']}{path}", timeout=30) as response:
-                return json.load(response)
-        return await asyncio.to_thread(fetch)
-
-
-@pytest.fixture
-async def start():
-    """start(NAME=value, …): a worker that was started with these; `await http.becomes(200)` waits until it is ready."""
-    entered = []
-
-    async def run(given=None, **extra):
-        worker = WorkerProcess(None, given or environ(**extra))
-        await worker.__aenter__()
-        session = aiohttp.ClientSession()
-        entered.append((worker, session))
-        return Http(worker, session)
-
-    yield run
-    for worker, session in entered:
-        await session.close()
-        await worker.__aexit__()
-
-
-@pytest.fixture
-async def http(start):
-    up = await start()
-    await up.becomes(200)
-    return up
+__all__ = ["http", "start"]
 
 
 async def test_health_is_there_before_the_engine_and_says_what_the_worker_is_at(start, tmp_path):
@@ -210,8 +144,8 @@ async def test_bodies_of_every_kind(http):
     url, headers = http.base + CHAT, {"x-api-key": KEY, "Content-Type": "application/json"}
 
     async def pieces():
-        for start in range(0, len(body), 7):
-            yield body[start:start + 7]
+        for at in range(0, len(body), 7):
+            yield body[at:at + 7]
 
     for data, more in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"}), (pieces(), {}),
                        (body, {"Expect": "100-continue"})):

@@ -63,7 +63,8 @@ class Network:
         self.sent: list[tuple[str, Any]] = []
         self.aborted: list[str] = []
 
-    async def send(self, method: str, path: str, body: Any, *, admin: bool = False) -> Any:
+    async def send(self, method: str, path: str, body: Any, *, admin: bool = False,
+                   headers: Any = None) -> Any:
         if path == "/abort_request":
             assert admin
             self.aborted.append(body["rid"])

@@ -1,0 +1,152 @@
+"""One answer over HTTP: a status and a body, or a stream as it comes, at the pace of whoever reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from aiohttp import hdrs, web
+
+import utils
+from answer.told import error_event
+from front.http import shapes
+from front.http.gate import Full
+from front.http.manners import Manners
+from utils import JobError
+
+Piece = str | dict[str, Any] | list[Any]
+
+_PIECE = 2**18  # bytes of a whole answer that are sent at once
+
+
+class Reply:
+    """The answer to one request. headers: of every answer to it; name: what the log calls the request."""
+
+    def __init__(self, request: web.Request, manners: Manners, headers: dict[str, str], name: str):
+        self._request, self._manners, self._headers, self._name = request, manners, headers, name
+        self._body: dict[str, Any] = {}
+        self._stream: web.StreamResponse | None = None
+        self._head: _Head | None = None
+
+    async def carry(self, pieces: AsyncGenerator[Piece, None], body: Any, job_id: str) -> web.StreamResponse | bytes:
+        """Send what comes as a stream, or return all of it. body: of the request. Raises JobError while nothing of a
+        stream was sent; afterwards the stream gets an event of it."""
+        body = body if isinstance(body, dict) else {}
+        self._body = {"request_id": f"resp_{job_id}", **body}
+        stream = self._stream = web.StreamResponse(headers={
+            **self._headers, "Content-Type": "text/event-stream", "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no"})
+        # The engine refuses within milliseconds. After this the head goes out, with status 200 for good: a client may
+        # wait less for it than a long prefill takes.
+        delay = self._manners.head_seconds if body.get("stream") is True else None
+        head = self._head = _Head(self._request, stream, delay)
+        try:
+            piece = await anext(pieces, None)
+            if not await head.sent():
+                if not isinstance(piece, str):
+                    async for _ in pieces:  # what is left of the generator belongs to the answer
+                        pass
+                    return shapes.dumps(piece)
+                await stream.prepare(self._request)
+            while piece is not None:
+                await self._write(piece if isinstance(piece, str) else f"data: {json.dumps(piece)}\n\n")
+                try:
+                    piece = await anext(pieces, None)
+                except JobError as error:  # its event was sent
+                    self._log(error)
+                    piece = None
+            await stream.write_eof()
+        except (ConnectionError, TimeoutError):
+            self._gone()
+        finally:
+            head.forget()
+        return stream
+
+    async def whole(self, body: bytes) -> web.StreamResponse:
+        """An answer that is here as a whole. A large one is sent here, at the pace of its reader."""
+        if len(body) <= _PIECE or self._request.method == hdrs.METH_HEAD:
+            return web.Response(body=body, content_type="application/json", headers=self._headers)
+        stream = self._stream = web.StreamResponse(headers={
+            **self._headers, "Content-Type": "application/json", "Content-Length": str(len(body))})
+        try:
+            await stream.prepare(self._request)
+            for start in range(0, len(body), _PIECE):
+                await self._send(body[start:start + _PIECE])
+            await stream.write_eof()
+        except (ConnectionError, TimeoutError):
+            self._gone()
+        return stream
+
+    async def fail(self, error: JobError) -> web.StreamResponse:
+        """A refusal: with its status, or as the last event of a stream that has begun."""
+        self._log(error)
+        try:
+            if self._stream is None or not (self._stream.prepared or self._head and await self._head.sent()):
+                return self._refusal(error, {"Retry-After": "5"} if error.code == 503 else {})
+            if "Content-Length" in self._stream.headers:  # half of an answer must not be taken for all of it
+                raise ConnectionError
+            await self._write(error_event(error, self._request.path, self._body))
+            await self._stream.write_eof()
+        except (ConnectionError, TimeoutError):
+            self._gone()
+        assert self._stream is not None
+        return self._stream
+
+    def full(self, full: Full) -> web.Response:
+        """A refusal for want of room."""
+        error = JobError(str(full), type="rate_limit_error", code=429)
+        self._log(error)
+        return self._refusal(error, {"Retry-After": str(full.retry_after)})
+
+    def _refusal(self, error: JobError, more: dict[str, str]) -> web.Response:
+        if error.code == 401:
+            more = {**more, "WWW-Authenticate": "Bearer"}
+        body = shapes.dumps(shapes.body(error, self._request.path, self._name))
+        answer = web.Response(status=error.code, body=body, content_type="application/json",
+                              headers={**self._headers, **more})
+        if hdrs.EXPECT in self._request.headers:  # whether the body still comes is anybody's guess
+            answer.force_close()
+        return answer
+
+    async def _write(self, text: str) -> None:
+        await self._send(text.encode("utf-8", "replace"))
+
+    async def _send(self, data: bytes) -> None:
+        assert self._stream is not None
+        async with asyncio.timeout(self._manners.write_seconds):
+            await self._stream.write(data)
+
+    def _log(self, error: JobError) -> None:
+        utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", self._name)
+
+    def _gone(self) -> None:
+        utils.log("the client went away, or reads no more", "info", self._name)
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+class _Head:
+    """The head of a stream, sent after `delay` seconds whatever there is to send; None for never."""
+
+    def __init__(self, request: web.Request, stream: web.StreamResponse, delay: float | None):
+        self._request, self._stream = request, stream
+        self._sending: asyncio.Task[Any] | None = None
+        self._alarm = None if delay is None else asyncio.get_running_loop().call_later(delay, self._send)
+
+    def _send(self) -> None:
+        self._sending = asyncio.get_running_loop().create_task(self._stream.prepare(self._request))
+
+    async def sent(self) -> bool:
+        """Whether it has been sent; if not, it will not be."""
+        self.forget()
+        if self._sending is None:
+            return False
+        await self._sending
+        return True
+
+    def forget(self) -> None:
+        """Do not send it any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
