@@ -51,6 +51,7 @@ class Record:
     body: object
     prompt: str
     authorization: str | None
+    headers: dict = field(default_factory=dict)  # names in lower case
     state: str = "queued"
     tokens: int = 0
     abort_asked: bool = False
@@ -82,7 +83,8 @@ class Engine:
     def record(self, request: web.Request, body, prompt: str, rid: str | None = None) -> Record:
         record = Record(rid or uuid.uuid4().hex, request.path, request.method,
                         bool(isinstance(body, dict) and body.get("stream")), body, prompt,
-                        request.headers.get("Authorization"))
+                        request.headers.get("Authorization"),
+                        {name.lower(): value for name, value in request.headers.items()})
         self.records.append(record)
         self.changed()
         return record

@@ -74,3 +74,26 @@ def test_none_of_it_reaches_the_server():
     ("HEALTH_CHECK_PATH", "/ping?x"), ("WORKER_MODE", "lb"), ("HTTP_QUEUE_SECONDS", "-1")])
 def test_a_wrong_value_is_named(name, value):
     assert any(line.startswith(name) for line in problems({name: value}))
+
+
+@pytest.mark.parametrize(("environ", "input_mb", "result_mb"), [
+    (QUEUE, 20, 19), (POD, 30, 30), ({**QUEUE, "MAX_INPUT_MB": "5", "MAX_RESULT_MB": "6"}, 5, 6),
+    ({**POD, "MAX_INPUT_MB": "5", "MAX_RESULT_MB": "6"}, 5, 6)])
+def test_the_queue_carries_less_than_http(environ, input_mb, result_mb):
+    limits = load(environ).limits
+    assert (limits.input_bytes, limits.result_bytes) == (input_mb * 10**6, result_mb * 10**6)
+
+
+@pytest.mark.parametrize(("environ", "seconds"), [
+    ({**ENDPOINT, "WORKER_MODE": "http"}, 325), (POD, 0), ({**POD, "HTTP_REQUEST_SECONDS": "90"}, 90),
+    ({**ENDPOINT, "WORKER_MODE": "http", "HTTP_REQUEST_SECONDS": "0"}, 0)])
+def test_a_request_ends_before_runpods_load_balancer_ends_it(environ, seconds):
+    assert load(environ).http.request_seconds == seconds
+
+
+@pytest.mark.parametrize(("environ", "body", "held"), [
+    (POD, 30, 1024), ({**POD, "MAX_INPUT_MB": "5"}, 30, 1024),
+    ({**POD, "MAX_INPUT_MB": "90", "HTTP_BODY_MEMORY_MB": "200"}, 90, 200)])
+def test_what_bodies_may_take(environ, body, held):
+    http = load(environ).http
+    assert (http.body_bytes, http.held_bytes) == (body * 10**6, held * 10**6)

@@ -1,5 +1,7 @@
 """Requests over HTTP, with a function in place of the worker."""
 
+import asyncio
+
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -44,3 +46,61 @@ async def test_a_fault_of_the_worker_has_the_shape_of_the_route(path, capsys):
     status, body, _ = await asked(answer, "mine-1", path)
     assert status == 500 and b"Internal error of the worker (ZeroDivisionError)" in body and b'"error"' in body
     assert "Traceback" in capsys.readouterr().out
+
+
+def front_of(answer, **manners):
+    front = Front(Keys(()), Gate(4, 0), Manners(**manners), lambda: Stage.READY)
+    front.answer = answer
+    return front
+
+
+@pytest.mark.parametrize("piece", ["data: " + "x" * 30_000_000 + "\n\n", {"text": "x" * 30_000_000}])
+async def test_an_answer_that_is_not_read_is_given_up(piece, capsys):
+    async def answer(_, job_id):
+        yield piece
+
+    async with TestServer(front_of(answer, write_seconds=0.2).app()) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port, limit=2**16)
+        writer.write(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+        await asyncio.wait_for(gone(capsys), 30)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(30_000_000)
+        writer.close()
+
+
+async def gone(capsys):
+    seen = ""
+    while "reads no more" not in seen:
+        await asyncio.sleep(0.01)
+        seen += capsys.readouterr().out
+
+
+async def test_a_body_has_to_come_at_a_rate():
+    async def answer(job_input, job_id):
+        yield job_input["body"]
+
+    front = front_of(answer, body_seconds=5.0, body_grace=0.3, body_rate=100_000)
+    async with TestClient(TestServer(front.app())) as client:
+        async def drip(pieces, pause):
+            for piece in pieces:
+                yield piece
+                await asyncio.sleep(pause)
+
+        steady = [b"[", *[b" " * 50_000] * 12, b"]"]
+        async with client.post("/generate", data=drip(steady, 0.05)) as response:  # longer than the grace
+            assert (response.status, await response.json()) == (200, [])
+        async with client.post("/generate", data=drip([b"[", *[b" "] * 50], 0.1)) as response:
+            assert response.status == 408 and b"at 97 KiB" in await response.read()
+
+
+async def test_the_time_of_a_request_is_counted_from_its_beginning(capsys):
+    async def answer(_, job_id):
+        yield "data: 1\n\n"
+        await asyncio.Event().wait()
+
+    front = front_of(answer, request_seconds=0.3)
+    async with (TestClient(TestServer(front.app())) as client,
+                client.post("/v1/messages", json={"stream": True}) as response):
+        first, _, second = (await response.text()).partition("\n\n")
+        assert first == "data: 1" and second.startswith("event: error\n") and "HTTP_REQUEST_SECONDS" in second
+    assert not front.running
