@@ -1,6 +1,7 @@
 """RunPod on your own machine, in one command each.
 
     python3 -m local demo [--serve]   install what is needed, start platform, worker and engine, ask one question
+                          [--http]    the same without the platform: the worker serves over HTTP itself
     python3 -m local test [ARG ...]   install what is needed, check the code, and run the tests (ARGs go to pytest, and
                                       then it is pytest alone that runs)
     python3 -m local platform [...]   the stand-in for RunPod's platform alone; see --help behind it

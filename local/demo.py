@@ -2,6 +2,8 @@
 
     python3 -m local demo             ask one question, print the streamed answer, stop
     python3 -m local demo --serve     stay up; prints the base URL and a curl line
+    python3 -m local demo --http      the same without the platform: the worker serves over HTTP itself, as on a
+                                      load-balancing endpoint or a Pod
 """
 
 from __future__ import annotations
@@ -12,27 +14,25 @@ import contextlib
 import errno
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
 
 from openai import AsyncOpenAI
 
-from local import corpus, environments
-from local.runpod_platform import Platform
+from local import corpus, environments, ways
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "tiny"
 
 
-def worker_environ(platform: Platform, engine_python: Path, model: Path, engine_port: int) -> dict[str, str]:
-    """The worker's environment on this machine: the platform's variables, and the CPU engine's flags as a user
+def worker_environ(way: ways.Queue | ways.Http, engine_python: Path, model: Path, engine_port: int) -> dict[str, str]:
+    """The worker's environment on this machine: what brings it its requests, and the CPU engine's flags as a user
     would set them in the console."""
     return {
         **environments.engine_environ(os.environ),
         **environments.CPU_ENGINE_ARGS,
-        **platform.worker_environ(),
+        **way.environ(),
         "SGLANG_LAUNCH_COMMAND": f"{engine_python} -m sglang.launch_server",
         "SGLANG_PORT": str(engine_port),
         "MODEL_NAME": str(model), "SERVED_MODEL_NAME": MODEL, "TOOL_CALL_PARSER": "qwen25",
@@ -44,12 +44,6 @@ def worker_environ(platform: Platform, engine_python: Path, model: Path, engine_
 def log_of(port: int) -> Path:
     """The worker's log of the demo on this port, which no other demo has while it runs."""
     return environments.cache_root() / f"demo-{port}.log"
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 async def _progress(started: float) -> None:
@@ -76,14 +70,14 @@ async def _ask(base_url: str, question: str) -> str:
 async def run(args: argparse.Namespace) -> int:
     engine_python, model = environments.engine_python(), environments.tiny_model()
     started = time.monotonic()
-    async with Platform(port=args.port) as platform:
-        log_path = log_of(platform.port)
+    async with (ways.Http if args.http else ways.Queue)(args.port) as way:
+        log_path = log_of(way.port)
         with log_path.open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
                 sys.executable, "handler.py", cwd=ROOT, stdout=log, stderr=log,
-                env=worker_environ(platform, engine_python, model, args.engine_port or _free_port()))
-        base_url = platform.openai_url
-        print(f"platform: {platform.url}   worker log: {log_path}")
+                env=worker_environ(way, engine_python, model, args.engine_port or ways.free_port()))
+        base_url = way.url + "/v1"
+        print(f"{way.at}   worker log: {log_path}")
         ended = asyncio.create_task(worker.wait())
         progress = asyncio.create_task(_progress(started))
         loop = asyncio.get_running_loop()
@@ -91,9 +85,8 @@ async def run(args: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         stopped = asyncio.create_task(stop.wait())
+        ready = asyncio.create_task(way.ready())
         try:
-            ready = asyncio.create_task(platform.wait_for(
-                lambda: platform.begun["job-take"] + platform.begun["job-take-batch"], None))
             await asyncio.wait([ended, stopped, ready], return_when=asyncio.FIRST_COMPLETED)
             progress.cancel()
             if ready.done():
@@ -112,11 +105,12 @@ async def run(args: argparse.Namespace) -> int:
                       f"curl -N {base_url}/chat/completions -H 'Authorization: Bearer local' "
                       "-H 'Content-Type: application/json' \\\n  -d '{\"model\": \"tiny\", \"stream\": true, "
                       f"\"messages\": [{{\"role\": \"user\", \"content\": \"{corpus.EXCHANGES[0][0]}\"}}]}}'\n"
-                      "Ctrl-C stops everything.")
+                      "Ctrl-C stops everything.", flush=True)
                 await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
             return 0 if answer else 1
         finally:
             progress.cancel()
+            ready.cancel()
             if worker.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     worker.terminate()
@@ -131,9 +125,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m local demo", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--serve", action="store_true", help="stay up after the first answer")
+    parser.add_argument("--http", action="store_true", help="over HTTP, without the platform's stand-in")
     parser.add_argument("--question", default="What is the capital of France?")
     parser.add_argument("--port", type=int, default=8000,
-                        help="port of the platform, 0 for a free one; the worker's log is named by it (default 8000)")
+                        help="port of the platform, or with --http of the worker, 0 for a free one; the worker's log "
+                             "is named by it (default 8000)")
     parser.add_argument("--engine-port", type=int, default=0, help="port of the engine (default: a free one)")
     args = parser.parse_args(argv)
     try:

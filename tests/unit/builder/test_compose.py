@@ -1,19 +1,24 @@
 """docker-bake.hcl and docker-compose.yml: parsed, and consistent with the Dockerfile and the local platform."""
 
+import http.server
 import json
 import re
 import shlex
+import subprocess
+import sys
+import threading
 
 import pytest
 import yaml
 
 from local.platform_program import parser
 from local.runpod_platform import Platform
-from settings import flags
+from settings import config, flags
 from settings.worker_settings import WORKER_SETTINGS
 from tests.dockerfile import ROOT, WORKER_PYTHON, every
 
 SNAPSHOT = json.loads((ROOT / "builder/flags.json").read_text(encoding="utf-8"))
+WORKERS = ["worker", "http"]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 
 
@@ -61,7 +66,50 @@ def test_compose_worker_has_the_environment_that_the_platform_gives():
     given = {name: value.replace("$$", "$") for name, value in COMPOSE["services"]["worker"]["environment"].items()}
     platform = Platform(host="0.0.0.0", port=8000, public_url="http://platform:8000")
     assert {name: given.pop(name, None) for name in platform.worker_environ()} == platform.worker_environ()
+    assert given.pop("WORKER_MODE") == "queue"
     assert set(given) == {"MODEL_NAME"}
+
+
+def test_compose_starts_one_worker_in_either_way():
+    profiles = {name: service["profiles"] for name, service in COMPOSE["services"].items()}
+    assert profiles == {"platform": ["queue"], "worker": ["queue"], "http": ["http"]}
+
+
+def test_compose_worker_over_http_listens_where_its_port_is_published():
+    service = COMPOSE["services"]["http"]
+    environ = {**service["environment"], "MODEL_NAME": "org/tiny"}
+    with pytest.raises(config.ConfigError, match="WORKER_API_KEY: must be set"):
+        config.load({**environ, "WORKER_API_KEY": ""}, SNAPSHOT, 1, "python3")
+    settings = config.load({**environ, "WORKER_API_KEY": "sesame-open-now"}, SNAPSHOT, 1, "python3").http
+    assert (settings.mode, settings.host, settings.keys) == ("http", "0.0.0.0", ("sesame-open-now",))
+    assert service["environment"]["WORKER_API_KEY"] == "${WORKER_API_KEY-}"
+    assert service["ports"] == ["${HTTP_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8000}:" + str(settings.port)]
+    asked = service["healthcheck"]["test"][-1]
+    assert f"HTTPConnection('127.0.0.1', {settings.health_port}, " in asked
+    assert f"request('GET', '{settings.health_path}')" in asked
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (204, False), (503, False), (None, False)])
+def test_compose_health_is_what_ping_says(status, healthy):
+    class Worker(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/ping" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    kind, *command = COMPOSE["services"]["http"]["healthcheck"]["test"]
+    assert kind == "CMD" and command[:2] == [WORKER_PYTHON, "-E"]
+    with http.server.HTTPServer(("127.0.0.1", 0), Worker) as server:
+        program = command[-1].replace("'127.0.0.1', 80", f"'127.0.0.1', {server.server_port}")
+        assert program != command[-1]
+        if status is None:
+            server.server_close()
+        else:
+            threading.Thread(target=server.handle_request, daemon=True).start()
+        done = subprocess.run([sys.executable, "-E", *command[2:-1], program], stderr=subprocess.DEVNULL, timeout=60)
+    assert (done.returncode == 0) is healthy
 
 
 def test_compose_platform_takes_its_command_line():
@@ -72,15 +120,17 @@ def test_compose_platform_takes_its_command_line():
     assert COMPOSE["services"]["platform"]["ports"] == ["127.0.0.1:${PLATFORM_PORT:-8000}:8000"]
 
 
-def test_compose_reserves_gpus_and_keeps_models_and_secrets_outside_the_image():
-    worker, platform = COMPOSE["services"]["worker"], COMPOSE["services"]["platform"]
+@pytest.mark.parametrize("name", WORKERS)
+def test_compose_reserves_gpus_and_keeps_models_and_secrets_outside_the_image(name):
+    worker, platform = COMPOSE["services"][name], COMPOSE["services"]["platform"]
     devices = worker["deploy"]["resources"]["reservations"]["devices"]
     assert devices == [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
     assert "deploy" not in platform and "env_file" not in platform
     assert worker["env_file"] == [{"path": ".env", "required": False}]
     volume, target = worker["volumes"][0].split(":")
     assert volume in COMPOSE["volumes"] and target == "/root/.cache/huggingface"
-    assert not any(flags.is_secret(name) for name in worker["environment"] if name != "RUNPOD_AI_API_KEY")
+    secrets = {name: value for name, value in worker["environment"].items() if flags.is_secret(name)}
+    assert secrets in ({"RUNPOD_AI_API_KEY": "local-worker-key"}, {"WORKER_API_KEY": "${WORKER_API_KEY-}"})
 
 
 def test_compose_services_share_one_image_with_the_default_base():
@@ -92,6 +142,7 @@ def test_compose_services_share_one_image_with_the_default_base():
     assert set(builds[0]["args"]) <= declared
 
 
-def test_compose_lets_jobs_end():
+@pytest.mark.parametrize("name", WORKERS)
+def test_compose_lets_requests_end(name):
     drain = next(setting for setting in WORKER_SETTINGS if setting.name == "DRAIN_TIMEOUT")
-    assert int(COMPOSE["services"]["worker"]["stop_grace_period"].removesuffix("s")) > drain.default
+    assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > drain.default
