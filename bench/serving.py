@@ -1,4 +1,5 @@
-"""The serving benchmark: the engine itself, this worker, and two reference designs, side by side in one run.
+"""The serving benchmark: the engine itself, this worker (behind the queue and over HTTP), and two reference designs,
+side by side in one run.
 
     python -m bench.serving --engine scripted --streams 1,8,32,64 --post-ms 0,30,100 --repeats 5 --out FOLDER
     python -m bench.serving --engine cpu --streams 1,4,8 --tokens 64
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from bench import serving_metrics, serving_plan, serving_plots, serving_report
 from bench.serving_clients import ClientsFailed
-from bench.serving_plan import DESIGNS, Load
+from bench.serving_plan import DESIGNS, HTTP, WORKER, Load
 from bench.serving_runs import Bench
 from bench.serving_stack import Failed, Stack, Wanted
 from local import corpus
@@ -111,7 +112,7 @@ def settle(options: argparse.Namespace) -> str | None:
     """Fill in what depends on other options; returns what is wrong with them."""
     if unknown := set(options.designs) - set(DESIGNS):
         return f"unknown designs: {', '.join(sorted(unknown))}"
-    if "://" in options.engine and "worker" in options.designs:
+    if "://" in options.engine and {WORKER, HTTP} & set(options.designs):
         return "the worker starts its engine itself: with a URL, choose --designs without it, or use --engine env"
     if options.sweep:
         options.streams = [2**n for n in range(10)]

@@ -66,7 +66,8 @@ def against(run: dict, engine: dict, post_ms: float) -> dict:
     """How `run` compares with the engine itself in the same repeat under the same load."""
     lag = run["e2e"]["p50"] - engine["e2e"]["p50"]
     return {"throughput_ratio": run["tok_s"] / engine["tok_s"] if engine["tok_s"] else 0.0,
-            "ttft_added": run["ttft"]["p50"] - engine["ttft"]["p50"], "lag": lag,
+            "ttft_added": run["ttft"]["p50"] - engine["ttft"]["p50"],
+            "ttft_added_p99": run["ttft"]["p99"] - engine["ttft"]["p99"], "lag": lag,
             **({"lag_posts": lag / post_ms} if post_ms else {})}
 
 

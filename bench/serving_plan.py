@@ -6,8 +6,9 @@ import json
 import random
 from dataclasses import dataclass
 
-ENGINE, WORKER, EVERY_EVENT, RAW_CHUNKS = "engine", "worker", "every-event", "raw-chunks"
-DESIGNS = (ENGINE, WORKER, EVERY_EVENT, RAW_CHUNKS)
+ENGINE, WORKER, HTTP, EVERY_EVENT, RAW_CHUNKS = "engine", "worker", "http", "every-event", "raw-chunks"
+DESIGNS = (ENGINE, WORKER, HTTP, EVERY_EVENT, RAW_CHUNKS)
+DIRECT = (ENGINE, HTTP)  # their clients speak to them, without a platform between
 # Short, common and mostly one token each for the tokenizers of today's models.
 _TEXT = """
 the of and to in is that it for on with as at by from this be are was have not or you we they he she one all can will
@@ -38,14 +39,14 @@ class Load:
 
 @dataclass(frozen=True, order=True)
 class Target:
-    """A design, and the round trip of a POST of its worker in ms (0 for the engine itself, which posts nothing)."""
+    """A design, and the round trip of a POST of its worker in ms (0 for those of DIRECT, which post nothing)."""
 
     design: str
     post_ms: float = 0.0
 
     @property
     def name(self) -> str:
-        return self.design if self.design == ENGINE else f"{self.design}, {self.post_ms:g} ms"
+        return self.design if self.design in DIRECT else f"{self.design}, {self.post_ms:g} ms"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Run:
 
 
 def targets(designs: list[str], post_ms: list[float]) -> list[Target]:
-    return [Target(design, ms) for design in designs for ms in (post_ms if design != ENGINE else [0.0])]
+    return [Target(design, ms) for design in designs for ms in ([0.0] if design in DIRECT else post_ms)]
 
 
 def runs(wanted: list[Target], loads: list[Load], repeats: int, seed: int) -> list[Run]:

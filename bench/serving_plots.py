@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.serving_plan import DIRECT
 from bench.serving_saturation import saturation
 
 FILE = "streams.svg"
-_COLOURS = {"engine": "#555555", "worker": "#1b6ca8", "every-event": "#c8553d", "raw-chunks": "#e0a030"}
+_COLOURS = {"engine": "#555555", "worker": "#1b6ca8", "http": "#2f8f5b", "every-event": "#c8553d",
+            "raw-chunks": "#e0a030"}
 _STYLES = ("-", "--", ":", "-.")
 # (title, the figure of a row of medians or None, logarithmic, a line to compare with)
 _PANELS = (
@@ -30,7 +32,7 @@ def write(result: dict, folder: Path) -> str | None:
 
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 8.5), layout="constrained")
     rows, limits = result["medians"], saturation(result["medians"])
-    posts = sorted({row["post_ms"] for row in rows if row["design"] != "engine"})
+    posts = sorted({row["post_ms"] for row in rows if row["design"] not in DIRECT})
     ticks = sorted({row["streams"] for row in rows})
     for axis, (title, value, logarithmic, reference) in zip(axes.flat, _PANELS, strict=True):
         for design, post_ms in dict.fromkeys((row["design"], row["post_ms"]) for row in rows):
@@ -38,8 +40,8 @@ def write(result: dict, folder: Path) -> str | None:
                       if (row["design"], row["post_ms"]) == (design, post_ms) and value(row) is not None]
             if not points:
                 continue
-            style = "-" if design == "engine" else _STYLES[posts.index(post_ms) % len(_STYLES)]
-            name = design if design == "engine" else f"{design}, {post_ms:g} ms"
+            style = "-" if design in DIRECT else _STYLES[posts.index(post_ms) % len(_STYLES)]
+            name = design if design in DIRECT else f"{design}, {post_ms:g} ms"
             colour, full = _COLOURS.get(design), limits.get((design, post_ms))
             axis.plot(*zip(*points, strict=True), style, color=colour, marker=".", linewidth=1.4, label=name)
             for streams, y in points:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import serving_metrics, serving_saturation
 from bench.machine_facts import machine
-from bench.serving_plan import DESIGNS
+from bench.serving_plan import DESIGNS, DIRECT, ENGINE
 
 _SAME = ("design", "post_ms", "load", "streams")
 _NOT_SHOWN = ("loads", "out", "logs", "quiet", "worker_env")
@@ -72,6 +72,7 @@ _COLUMNS = (
     ("tok/s", lambda m: f"{m['tok_s']:.0f}"),
     ("of the engine's", lambda m: f"{m['throughput_ratio']:.3f}" if "throughput_ratio" in m else "-"),
     ("TTFT p50 / p90 / p99", lambda m: _three(m["ttft"])),
+    ("TTFT added p50 / p99", lambda m: f"{m['ttft_added']:.0f} / {m['ttft_added_p99']:.0f}" if _other(m) else "-"),
     ("TPOT p50 / p99", lambda m: _two(m["tpot"])),
     ("ITL p50 / p99", lambda m: _two(m["itl"])),
     ("E2E p50 / p99", lambda m: _two(m["e2e"])),
@@ -91,8 +92,13 @@ def _two(spread: dict) -> str:
     return f"{spread['p50']:.4g} / {spread['p99']:.4g}"
 
 
+def _other(m: dict) -> bool:
+    """Whether this row compares with the engine itself."""
+    return m["design"] != ENGINE and "lag" in m
+
+
 def _lag(m: dict) -> str:
-    if m["design"] == "engine" or "lag" not in m:
+    if not _other(m):
         return "-"
     return f"{m['lag']:.0f}" + (f" ({m['lag_posts']:.1f} POSTs)" if "lag_posts" in m else "")
 
@@ -107,7 +113,7 @@ def table(medians: list[dict]) -> list[str]:
     lines = ["| design | POST ms | " + " | ".join(name for name, _ in _COLUMNS) + " |",
              "|---|---|" + "---|" * len(_COLUMNS)]
     for one in medians:
-        post = "-" if one["design"] == "engine" else f"{one['post_ms']:g}"
+        post = "-" if one["design"] in DIRECT else f"{one['post_ms']:g}"
         lines.append(f"| {one['design']} | {post} | " + " | ".join(show(one) for _, show in _COLUMNS) + " |")
     return lines
 

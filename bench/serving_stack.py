@@ -1,7 +1,8 @@
 """What is measured, as processes: the platform, this worker with its engine, and the reference designs.
 
-All share one engine, the worker's own child, so the engine itself and the reference designs are measured on exactly
-what the worker serves. Each design has its own endpoint on the platform; only one is under load at a time.
+All share one engine, the worker's own child, so the engine itself and the other designs are measured on exactly what
+the worker serves. The worker over HTTP is told to start an engine that does nothing, on the port that the other one's
+will have. Each design but that has its own endpoint on the platform; only one is under load at a time.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.borrowed_engine import WAITS
 from bench.platform_process import PlatformProcess
 from bench.process_usage import cpu_seconds
-from bench.serving_plan import ENGINE, EVERY_EVENT, RAW_CHUNKS, WORKER, Target
+from bench.serving_plan import DIRECT, ENGINE, EVERY_EVENT, HTTP, RAW_CHUNKS, WORKER, Target
 from local import corpus, environments
 from server.guard import descendants
 from tests.support import ROOT, free_port
 from tests.worker import contract_environ
 
 _MODULES = {EVERY_EVENT: "bench.design_every_event", RAW_CHUNKS: "bench.design_raw_chunks"}
-_COMMANDS = {WORKER: [sys.executable, str(ROOT / "handler.py")],
+_COMMANDS = {**dict.fromkeys((WORKER, HTTP), [sys.executable, str(ROOT / "handler.py")]),
              **{design: [sys.executable, "-m", module] for design, module in _MODULES.items()}}
 _END_WITHIN = 40.0  # seconds; a real engine takes up to 8
+_PATH = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -71,16 +74,19 @@ def worker_environ(wanted: Wanted) -> dict[str, str]:
 class Stack:
     """`async with Stack(wanted) as stack:` everything started and ready.
 
-    engine_url: the engine's base URL; engine_key: its API key, if any; pids: the process of each design.
+    engine_url, http_url: base URLs of the engine and of the worker over HTTP; engine_key: the engine's API key, if any;
+    pids: the process of each design.
     """
 
     def __init__(self, wanted: Wanted):
         self.wanted = wanted
         self.pids: dict[str, int] = {}
+        self.http_url = ""
         self.engine_url, self.engine_key = wanted.engine.rstrip("/"), wanted.environ.get("API_KEY")
         self._numbers: dict[str, int] = {}
         self._engine_pids: list[int] = []
         self._processes: list[asyncio.subprocess.Process] = []
+        self._designs: dict[str, tuple[asyncio.subprocess.Process, float]] = {}  # each, and when it must be ready
         self._exits = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Stack:
@@ -105,16 +111,18 @@ class Stack:
         if not outside and WORKER not in designs:
             designs.append(WORKER)  # the engine is its child
         designs.sort(key=lambda design: design != WORKER)
-        self._numbers = {design: number for number, design in enumerate(designs)}
-        self.platform = await self._exits.enter_async_context(PlatformProcess(len(designs)))
+        queued = [design for design in designs if design not in DIRECT]
+        self._numbers = {design: number for number, design in enumerate(queued)}
+        self.platform = await self._exits.enter_async_context(PlatformProcess(len(queued)))
         if not outside:
             environ = worker_environ(self.wanted)
             self.engine_url = f"http://127.0.0.1:{environ['SGLANG_PORT']}"
             self.engine_key = environ.get("API_KEY")
-        for design in designs:
+        if HTTP in designs:  # before there is an engine on the port that both are given
+            await self._launch_http(environ)
+        for design in queued:
             if design != WORKER:
-                environ = {**{k: v for k, v in os.environ.items() if k in _KEPT}, "PYTHONPATH": os.pathsep.join(
-                               filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+                environ = {**{k: v for k, v in os.environ.items() if k in _KEPT}, "PYTHONPATH": _PATH,
                            "RUNPOD_LOG_LEVEL": "INFO", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
                            "RUNPOD_SKIP_GPU_CHECK": "true", "BENCH_ENGINE_URL": self.engine_url,
                            "BENCH_CONCURRENCY": str(self.wanted.concurrency),
@@ -122,28 +130,54 @@ class Stack:
             await self._launch(design, environ)
         if not outside:
             self._engine_pids = descendants(self.pids[WORKER])
+        if HTTP in designs:
+            await self._logged(HTTP, "serving over HTTP")
 
     async def _launch(self, design: str, environ: dict[str, str]) -> None:
         """Start the process and wait until it asks for jobs."""
-        number, log = self._numbers[design], self.wanted.logs / f"{design}.log"
-        with log.open("wb") as out:
-            process = await asyncio.create_subprocess_exec(
-                *_COMMANDS[design], cwd=ROOT, env={**environ, **self.platform.environs[number]},
-                stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out)
-        self._processes.append(process)
-        self.pids[design] = process.pid
-        deadline = time.monotonic() + self.wanted.ready_within
+        number = self._numbers[design]
+        await self._spawn(design, {**environ, **self.platform.environs[number]})
         while not (await self.platform.ask(number))["polls"]:
-            if process.returncode is not None or time.monotonic() > deadline:
-                lines = log.read_text(errors="replace").splitlines()[-30:]
-                raise Failed(f"{design} did not ask for jobs (status {process.returncode}):\n" + "\n".join(lines))
-            await asyncio.sleep(0.1)
+            await self._pause(design, "did not ask for jobs")
+
+    async def _launch_http(self, environ: dict[str, str]) -> None:
+        """Start the worker over HTTP and wait until it waits for the other one's engine."""
+        self.http_url = f"http://127.0.0.1:{(port := free_port())}"
+        await self._spawn(HTTP, {**environ, "WORKER_MODE": "http", "HOST": "127.0.0.1", "PORT": str(port),
+                                 "PYTHONPATH": _PATH, "SGLANG_LAUNCH_COMMAND": shlex.join(
+                                     [sys.executable, "-m", "bench.borrowed_engine"])})
+        await self._logged(HTTP, WAITS)
+
+    async def _spawn(self, design: str, environ: dict[str, str]) -> None:
+        with self._log(design).open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                *_COMMANDS[design], cwd=ROOT, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out)
+        self._processes.append(process)
+        self._designs[design] = process, time.monotonic() + self.wanted.ready_within
+        self.pids[design] = process.pid
+
+    def _log(self, design: str) -> Path:
+        return self.wanted.logs / f"{design}.log"
+
+    async def _logged(self, design: str, words: str) -> None:
+        while words not in self._log(design).read_text(errors="replace"):
+            await self._pause(design, f"did not say {words!r}")
+
+    async def _pause(self, design: str, otherwise: str) -> None:
+        """A moment, as long as there is a chance that the process gets ready."""
+        process, deadline = self._designs[design]
+        if process.returncode is not None or time.monotonic() > deadline:
+            lines = self._log(design).read_text(errors="replace").splitlines()[-30:]
+            raise Failed(f"{design} {otherwise} (status {process.returncode}):\n" + "\n".join(lines))
+        await asyncio.sleep(0.1)
 
     # ------------------------------------------------------------ one target
     def url(self, target: Target) -> str:
         """The chat route of its clients."""
-        base = self.engine_url if target.design == ENGINE else \
-            self.platform.urls[self._numbers[target.design]] + "/openai"
+        if target.design in DIRECT:
+            base = self.engine_url if target.design == ENGINE else self.http_url
+        else:
+            base = self.platform.urls[self._numbers[target.design]] + "/openai"
         return base + "/v1/chat/completions"
 
     def headers(self, target: Target) -> dict[str, str]:
@@ -155,12 +189,12 @@ class Stack:
 
     async def prepare(self, target: Target) -> None:
         """Set the platform's round trip, and its counters to 0."""
-        if target.design != ENGINE:
+        if target.design not in DIRECT:
             await self.platform.ask(self._numbers[target.design], delay_ms=target.post_ms, reset=True)
 
     async def counters(self, target: Target) -> dict:
         """What was posted since `prepare`; see platform_process."""
-        if target.design == ENGINE:
+        if target.design in DIRECT:
             return {"posts": {}, "bytes": {}}
         return await self.platform.ask(self._numbers[target.design])
 

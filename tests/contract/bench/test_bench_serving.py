@@ -15,7 +15,7 @@ def test_every_design_side_by_side(tmp_path, capsys):
     assert status == 0, text
     result = json.loads((tmp_path / "results.json").read_text())
     assert {(run["design"], run["streams"]) for run in result["runs"]} == {
-        (design, streams) for design in ("engine", "worker", "every-event", "raw-chunks") for streams in (1, 2)}
+        (design, streams) for design in ("engine", "worker", "http", "every-event", "raw-chunks") for streams in (1, 2)}
     for run in result["runs"]:
         assert (run["failed"], run["requests"], run["tokens"]) == (0, run["streams"], 12 * run["streams"])
         assert run["throughput_ratio"] > 0
@@ -23,7 +23,7 @@ def test_every_design_side_by_side(tmp_path, capsys):
             assert run["posts_stream"] >= 1 and run["rss_peak_mib"] > 0
     every = next(run for run in result["runs"] if run["design"] == "every-event")
     assert every["posts_stream"] == 12 + 4  # role, finish, usage, [DONE]
-    assert "| worker | 0 |" in (tmp_path / "results.md").read_text()
+    assert all(line in (tmp_path / "results.md").read_text() for line in ("| worker | 0 |", "| http | - |"))
     pytest.importorskip("matplotlib")
     assert (tmp_path / "streams.svg").read_text().rstrip().endswith("</svg>")
 

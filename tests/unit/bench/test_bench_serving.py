@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from bench import native_bytes, serving, serving_metrics, serving_plan, serving_report, serving_saturation
-from bench.serving_plan import ENGINE, WORKER, Load, Target
+from bench.serving_plan import ENGINE, HTTP, WORKER, Load, Target
 
 
 def test_percentiles_are_linear_between_neighbours():
@@ -22,11 +22,12 @@ def test_percentiles_are_linear_between_neighbours():
 
 
 def test_each_repeat_has_every_target_in_an_order_of_its_own():
-    targets = serving_plan.targets([ENGINE, WORKER], [0.0, 30.0])
-    assert targets == [Target(ENGINE), Target(WORKER, 0.0), Target(WORKER, 30.0)]
+    targets = serving_plan.targets([ENGINE, WORKER, HTTP], [0.0, 30.0])
+    assert targets == [Target(ENGINE), Target(WORKER, 0.0), Target(WORKER, 30.0), Target(HTTP)]
+    assert [target.name for target in targets] == ["engine", "worker, 0 ms", "worker, 30 ms", "http"]
     plan = serving_plan.runs(targets, [Load(1), Load(8)], 6, seed=1)
-    assert len(plan) == len(set(plan)) == 3 * 2 * 6
-    orders = {tuple(run.target for run in plan[i:i + 3]) for i in range(0, len(plan), 3)}
+    assert len(plan) == len(set(plan)) == 4 * 2 * 6
+    orders = {tuple(run.target for run in plan[i:i + 4]) for i in range(0, len(plan), 4)}
     assert len(orders) > 1
     assert plan == serving_plan.runs(targets, [Load(1), Load(8)], 6, seed=1)
     assert plan != serving_plan.runs(targets, [Load(1), Load(8)], 6, seed=2)
@@ -70,6 +71,7 @@ def test_figures_of_a_run():
     assert used["rss_peak_mib"] == 3
     engine = serving_metrics.summary([answer(0, 0.1, 0.4)])
     compared = serving_metrics.against(figures, engine, 100.0)
+    assert (compared["ttft_added"], compared["ttft_added_p99"]) == pytest.approx((100, 198))
     assert compared["lag"] == pytest.approx(350) and compared["lag_posts"] == pytest.approx(3.5)
     assert compared["throughput_ratio"] == pytest.approx(4 / (5 / 0.4))
 
@@ -141,6 +143,7 @@ def test_the_command_line_is_kept_without_secrets():
 @pytest.mark.parametrize(("arguments", "wrong"), [
     (["--designs", "engine,nothing"], "unknown designs: nothing"),
     (["--engine", "http://127.0.0.1:1"], "the worker starts its engine itself"),
+    (["--engine", "http://127.0.0.1:1", "--designs", "engine,http"], "the worker starts its engine itself"),
     (["--engine", "http://127.0.0.1:1", "--designs", "engine"], "which model"),
     (["--streams", "4,300"], None),
 ])
