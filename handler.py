@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import utils
 from engine import Engine, EngineError, Patience
 from front import local, process
-from meter.requests import Meter
+from meter import setup
 from settings import config, here
 from start.cold_start import ColdStart
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdStart, began: float) -> None:
     """Everything between the worker's imports, begun at `began` (time.monotonic), and its first job but the warm-up."""
+    setup.export(worker.meter, settings.telemetry)
     process.settle_memory()
     cold.phase("worker imports", began, meanwhile=True)
     cold.ready(engine.wait_ready())
@@ -35,7 +36,7 @@ def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdS
 
 
 def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
-                meter: Meter, job: dict[str, Any] | None) -> int:
+                meter: setup.Meter, job: dict[str, Any] | None) -> int:
     """Everything between a started server and the end of a worker that RunPod's queue, or `job`, brings its work."""
     began = time.monotonic()
     # Not above: while these load, the server is loading too.
@@ -58,7 +59,7 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
 
 
 def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
-               meter: Meter) -> int:
+               meter: setup.Meter) -> int:
     """The same for one that is reached over HTTP, whose front is up before the engine is."""
     from front.http.serve import HttpFront
 
@@ -72,7 +73,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
         cold.first_poll()
         return worker, settings.max_concurrency or engine.capacity()
 
-    HttpFront(settings.http, ending, meter, settings.allowed_routes).run(prepare)
+    HttpFront(settings, ending, meter).run(prepare)
     return ending.status
 
 
@@ -85,8 +86,6 @@ def main() -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    utils.hide(settings.secrets)
-    utils.set_log_level(settings.log_level)
     if args.print_config:
         print(config.describe(settings))
         return 0
@@ -94,12 +93,12 @@ def main() -> int:
     for level, line in settings.notices:
         utils.log(line, level)
 
-    ending, meter = process.Ending(settings.shutdown_timeout), Meter()
-    cold = ColdStart(settings, snapshot, started)
+    ending, cold = process.Ending(settings.shutdown_timeout), ColdStart(settings, snapshot, started)
     patience = Patience(settings.startup_timeout, settings.max_restarts, settings.restart_window, settings.hang_timeout)
     engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
                     api_key=settings.api_key, listen=cold.listen, patience=patience)
     engine.on_restarted(cold.restarted)
+    meter = setup.made(settings.telemetry, lambda: engine.up, lambda: engine.life, cold.seconds)
     try:
         engine.start()
         cold.launched(engine)
@@ -111,6 +110,7 @@ def main() -> int:
         cold.failed()
         return 1
     finally:
+        meter.close()
         engine.stop()
         cold.close()
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import utils
 from engine import Engine, EngineError, Patience
 from job.model import from_engine
 from settings import config, here
@@ -32,7 +31,6 @@ def bake(folder: str, environ: Mapping[str, str]) -> list[str]:
     """Names of the archives that were written. Raises ConfigError or EngineError."""
     environ = {**environ, "COMPILE_CACHE": "auto", "COMPILE_CACHE_DIR": folder}
     settings, snapshot = here.resolved(environ)
-    utils.hide(settings.secrets)
     os.makedirs(folder, exist_ok=True)
     before = _archives(folder)
     cold = ColdStart(settings, snapshot, time.monotonic())

@@ -31,7 +31,10 @@ def delay(job: dict[str, Any]) -> float | None:
 
 
 def planned(record: Record, request: Request) -> None:
-    """Tell `record` what was made of the job."""
+    """Tell `record` what was made of the job. From the queue its caller is known only now."""
+    if record.mode == "queue":
+        record.request_id = request.headers.get("x-request-id")
+        record.traced(request.headers.get("traceparent"), request.headers.get("tracestate"))
     body = request.body or {}
     params = body.get("sampling_params") or {}
     answers = params.get("n", 1) if isinstance(params, dict) else 0

@@ -135,6 +135,8 @@ class Worker:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""
         measured.planned(record, request)
+        if record.carrier:
+            request = dataclasses.replace(request, headers={**request.headers, **record.carrier})
         try:
             with contextlib.ExitStack() as held:
                 ready = await self.media.of(request, held)

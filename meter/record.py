@@ -26,6 +26,8 @@ _WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
 class Owner(Protocol):
     """Who is told of a record's life (requests.py `Meter`)."""
 
+    def planned(self, record: Record) -> None: ...
+
     def progressed(self, events: float, now: float) -> None: ...
 
     def answering(self, record: Record) -> None: ...
@@ -42,12 +44,13 @@ class Record:
     ttft: seconds to the first token of a stream; chunks, bytes: of the answer, as they are handed to the front, bytes
     in UTF-8; usage: what the answer says of its tokens; status: over HTTP the answer's, None when none was sent; error:
     what it failed with; reason: why it was refused, where the front knows; outcome: of OUTCOMES, "" while it lasts.
-    tokens: of a stream, as they are estimated on the way; span: the tracing's own.
+    tokens: of a stream, as they are estimated on the way; span: the tracing's own; carrier: headers by which the
+    engine's spans become children of it, or of the caller's.
     """
 
     __slots__ = ("_answers", "_kind", "_length", "_newest", "_older", "_oldest", "_owner", "_several", "_short",
-                 "_told", "began", "bytes", "chunks", "ended", "error", "gone", "id", "last", "mode", "model",
-                 "outcome", "queued", "reason", "request_id", "route", "span", "status", "tokens", "trace_id",
+                 "_told", "began", "bytes", "carrier", "chunks", "ended", "error", "gone", "id", "last", "mode",
+                 "model", "outcome", "queued", "reason", "request_id", "route", "span", "status", "tokens", "trace_id",
                  "traceparent", "tracestate", "ttft", "usage", "wall")
 
     def __init__(self, mode: str = "", route: str = "", ident: str = "", owner: Owner | None = None):
@@ -68,6 +71,7 @@ class Record:
         self.reason = self.outcome = ""
         self.gone = False
         self.span: Any = None
+        self.carrier: dict[str, str] = {}
         self._kind, self._answers, self._several, self._short = usage.PLAIN, 1, False, True
         self._oldest = self._older = self._newest = ""  # chunks
         self._length, self._told, self.tokens = 0, self.began, 0.0
@@ -78,6 +82,7 @@ class Record:
         found = _TRACE.fullmatch(traceparent or "")
         if found and int(found[1], 16) and int(found[2], 16):
             self.traceparent, self.tracestate, self.trace_id = found[0], tracestate, found[1]
+            self.carrier = {"traceparent": found[0], **({"tracestate": tracestate} if tracestate else {})}
 
     def planned(self, path: str, model: str | None = None, answers: int = 1, prompts: int = 1) -> None:
         """What was made of it: the engine's path, the model as it is served, how many prompts there are, and how many
@@ -85,6 +90,8 @@ class Record:
         self._kind, self._answers, self.model = usage.kind(path), answers, model
         self._several = self._kind == usage.NATIVE and (answers, prompts) != (1, 1)
         self._short = self._kind not in usage.LONG
+        if self._owner:
+            self._owner.planned(self)
 
     # ------------------------------------------------------------ what happens to it
     def add(self, text: str) -> None:
@@ -161,6 +168,11 @@ class Record:
             self._owner.progressed(events, now)
 
     # ------------------------------------------------------------ what follows from it
+    @property
+    def generates(self) -> bool:
+        """Whether answers on this route have tokens to count."""
+        return self._kind != usage.PLAIN
+
     @property
     def duration(self) -> float:
         """Seconds from the beginning to the end."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import utils
+from meter import catalogue
 from meter.live import RATE_SECONDS, Rate, Recent, percentile
 from meter.record import COMPLETED, FAILED, OUTCOMES, Record, carry
 
@@ -14,23 +16,30 @@ from meter.record import COMPLETED, FAILED, OUTCOMES, Record, carry
 class Sink(Protocol):
     """Where records go."""
 
-    def begun(self, record: Record) -> None:
-        """A request began; nothing of it is known but who asks for what."""
+    def planned(self, record: Record) -> None:
+        """It is known what a request asks for; not of one that is refused before that."""
 
     def ended(self, record: Record) -> None:
         """It is over."""
 
+    def close(self) -> None:
+        """The worker ends: what is held back goes out. May take seconds."""
+
 
 class Meter:
-    """Make one for a worker, early; everything on it is called on the event loop, but `summary`, which may be called
-    from anywhere.
+    """Make one for a worker, early; everything on it is called on the event loop, but `summary` and `now`, which may be
+    called from anywhere.
 
-    waiting: how many requests wait for their turn in this worker; a function, for a front to set.
+    waiting: how many requests wait for their turn in this worker; up: whether the engine takes requests; restarts: how
+    often it was started again; phases: seconds of each phase of its newest start. Functions, for those who know to set.
     """
 
     def __init__(self, sinks: Sequence[Sink] = ()):
         self.sinks: list[Sink] = list(sinks)
         self.waiting: Callable[[], int] = lambda: 0
+        self.up: Callable[[], bool] = lambda: False
+        self.restarts: Callable[[], int] = lambda: 0
+        self.phases: Callable[[], Mapping[str, float]] = dict
         self.open = 0  # requests that have begun and not ended
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self._tokens, self._ttft = Rate(), Recent()
@@ -41,10 +50,13 @@ class Meter:
         record = carry(Record(mode, route, ident, self))
         record.traced(traceparent, tracestate)
         self.open += 1
-        self._all("begun", record)
         return record
 
     # ------------------------------------------------------------ told by the records
+    def planned(self, record: Record) -> None:
+        """It is known what a request asks for."""
+        self._all("planned", record)
+
     def progressed(self, events: float, now: float) -> None:
         """A stream gave about so many tokens since it last told."""
         self._tokens.add(events, now)
@@ -64,13 +76,32 @@ class Meter:
         self._all("ended", record)
 
     def _all(self, what: str, record: Record) -> None:
-        for sink in self.sinks:
+        for sink in tuple(self.sinks):
             try:
                 getattr(sink, what)(record)
             except Exception as error:  # a request is never lost over being measured
                 utils.log(f"a request was not measured ({type(sink).__name__}: {type(error).__name__})", "warn")
 
+    def close(self) -> None:
+        """The worker ends. Returns at once; the process waits with its end until everything has gone out, or has been
+        given up."""
+        if self.sinks:
+            threading.Thread(target=self._close, name="meter-close").start()
+
+    def _close(self) -> None:
+        for sink in self.sinks:
+            sink.close()
+
     # ------------------------------------------------------------ asked by others
+    def now(self, metric: catalogue.Metric) -> list[tuple[tuple[str, ...], float]]:
+        """(values of its labels, value) of one that tells of the worker at the moment."""
+        if metric is catalogue.PHASES:
+            return [((name,), seconds) for name, seconds in self.phases().items()]
+        waiting = self.waiting()
+        told = {catalogue.IN_FLIGHT: max(0, self.open - waiting), catalogue.WAITING: waiting,
+                catalogue.UP: int(self.up()), catalogue.RESTARTS: self.restarts()}
+        return [((), told[metric])]
+
     def summary(self) -> dict[str, Any]:
         """The worker at the moment: `in_flight` and `waiting` requests; `tokens_per_second` of all answers over the
         last 10 s (an estimate: a stream's events are taken for tokens); `ttft_p50` and `ttft_p95`, seconds, of the last

@@ -23,6 +23,7 @@ from settings.limits import Limits
 from settings.masking import line, masked, secret_values
 from settings.media import MediaSettings
 from settings.resolved import ConfigError, Settings
+from settings.telemetry import telemetry
 from settings.worker_settings import WORKER_SETTINGS, StartSettings, worker_values
 
 DEFAULT_MODEL = "meta-llama/Meta-Llama-3-8B-Instruct"
@@ -98,6 +99,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     http, lines, wrong = ways_in(worker, environ)
     notices += lines
     problems += wrong
+    told, lines, wrong = telemetry(worker, environ, given, served)
+    notices += lines
+    problems += wrong
     secrets = (*secret_values(environ, given), *http.keys)
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
@@ -125,7 +129,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         stream_posts=worker["STREAM_POSTS_PER_SECOND"],
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
-        http=http, log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
+        http=http, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
         notices=tuple((level, masked(text, secrets)) for level, text in notices))
 
 

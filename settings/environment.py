@@ -16,11 +16,12 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
 
     The worker's own settings go (SGLang would take SGLANG_PORT for the base of its internal ports,
     get_open_port in srt/utils/network.py), and so do RunPod's credentials and job addresses, and keys that
-    reach the server as arguments. Tokens for downloads stay.
+    reach the server as arguments. Tokens for downloads stay, and OpenTelemetry's variables, which are the server's too.
     """
     meant, _ = heard(environ)
     environ = {name: text for name, text in meant.items() if name in environ or name == "HF_TOKEN"}
-    own = {setting.name for setting in WORKER_SETTINGS} | {"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY"}
+    own = {setting.name for setting in WORKER_SETTINGS if not setting.name.startswith("OTEL_")}
+    own |= {"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY"}
     passed = {flags.variable(word.partition("=")[0]) for word in settings.server_args if word.startswith("--")}
     kept = {name: value for name, value in environ.items()
             if name not in own and not name.startswith("RUNPOD_WEBHOOK_")

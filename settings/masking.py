@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import utils
 from settings import flags
 from settings.flags.values import Problem, boolean
+from settings.telemetry import header_secrets
 from utils import MASK
 
 # What a variable with a secret's name may say without holding one.
@@ -30,7 +31,7 @@ def secret_values(environ: Mapping[str, str], given: flags.Given) -> tuple[str, 
     for item in given.items:
         found |= {value for value in item.values if flags.is_secret(item.flag or item.spelled, value)}
         found |= {secret for value in item.values for secret in (*_in_address(value), *_fields(value))}
-    found |= set(_of_command(environ.get("SGLANG_LAUNCH_COMMAND", "")))
+    found |= {*_of_command(environ.get("SGLANG_LAUNCH_COMMAND", "")), *header_secrets(environ)}
     return tuple(sorted(found - {""}))
 
 

@@ -8,6 +8,7 @@ from settings.flags.values import Notice
 from settings.http import HttpSettings
 from settings.limits import Limits
 from settings.media import MediaSettings
+from settings.telemetry import Telemetry
 from settings.worker_settings import StartSettings
 
 
@@ -58,5 +59,6 @@ class Settings:
     http: HttpSettings
     start: StartSettings
     log_level: str
+    telemetry: Telemetry
     secrets: tuple[str, ...] = field(repr=False)
     notices: tuple[Notice, ...]

@@ -101,6 +101,10 @@ WORKER_SETTINGS = (
             "commas; unset, none."),
     Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",
             choices=("debug", "info", "warn", "error")),
+    Setting("REQUEST_LOG", "choice", "on", "A line of JSON in the log for each request when it ends, without its "
+            "prompt and answer.", choices=("on", "off")),
+    Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "str", None, "Where OpenTelemetry's metrics and traces of the requests go, "
+            "by OTLP over HTTP; unset, nowhere. Its other variables (`OTEL_…`) count too."),
     Setting("SGLANG_PORT", "int", 30000, "The server's port on 127.0.0.1.", low=1, high=65535),
     Setting("SGLANG_STARTUP_TIMEOUT", "float", 1200.0, "Seconds the server may take to become ready.", low=1),
     Setting("START_PROFILE", "choice", "default", "`fast` adds server flags that give up steady speed for a quick "

@@ -134,6 +134,13 @@ class ColdStart:
             except OSError as error:
                 utils.log(f"START_REPORT_SVG: {error}", "warn")
 
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each phase of the newest start, as far as it is; those of one name are added up."""
+        found: dict[str, float] = {}
+        for span in [*self._spans, *self._restored(), *self._timeline.spans]:
+            found[span.name] = found.get(span.name, 0.0) + span.end - span.start
+        return found
+
     def restarted(self, after: float) -> None:
         """The server died and is ready again, `after` seconds since its newest start."""
         utils.log(f"restarted: {start_report.sentence(after, self._timeline.spans)}", "warn")

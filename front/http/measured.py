@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -11,11 +10,11 @@ from aiohttp.typedefs import Middleware
 
 from front.http.manners import Stage
 from job import route_table
+from job.carried import REQUEST_ID
 from meter.requests import Meter
 from utils import JobError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _REST = "/{path}"  # what aiohttp makes of the route for everything that has none of its own
 
 
@@ -33,7 +32,7 @@ def measuring(meter: Meter, stage: Callable[[], Stage], extra: tuple[str, ...] =
                              traceparent=request.headers.get("traceparent"),
                              tracestate=request.headers.get("tracestate"))
         given = request.headers.get("X-Request-Id", "")
-        record.request_id = given if _REQUEST_ID.fullmatch(given) else None
+        record.request_id = given if REQUEST_ID.fullmatch(given) else None
         response = None
         try:
             response = await handler(request)

@@ -14,6 +14,7 @@ from answer.told import error_event
 from front.http import shapes
 from front.http.gate import Full
 from front.http.manners import Manners
+from meter.record import current
 from utils import JobError
 
 Piece = str | dict[str, Any] | list[Any]
@@ -97,6 +98,7 @@ class Reply:
     def full(self, full: Full) -> web.Response:
         """A refusal for want of room."""
         error = JobError(str(full), type="rate_limit_error", code=429)
+        current().reason = "full"
         self._log(error)
         return self._refusal(error, {"Retry-After": str(full.retry_after)})
 
@@ -119,9 +121,11 @@ class Reply:
             await self._stream.write(data)
 
     def _log(self, error: JobError) -> None:
+        current().failed(error)
         utils.log(f"failed with {error.code} {error.type}: {error.message[:500]}", "warn", self._name)
 
     def _gone(self) -> None:
+        current().left()
         utils.log("the client went away, or reads no more", "info", self._name)
         if self._request.transport is not None:
             self._request.transport.abort()

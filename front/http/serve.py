@@ -17,12 +17,14 @@ from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
 from front.http.measured import measuring
+from front.http.metrics import Metrics
 from front.http.server import Front
+from meter.prometheus import Prometheus
 from meter.requests import Meter
-from settings.http import HttpSettings
 
 if TYPE_CHECKING:
     from job.worker import Worker
+    from settings.config import Settings
 
 _KEEPALIVE = 75.0  # seconds that an idle connection stays open, and that a request's head may take
 AT_ONCE = 256      # requests, where the server does not say how many it runs
@@ -31,17 +33,22 @@ _CLOSING = 5.0     # seconds for answers that were cut off to be sent
 
 class HttpFront:
     """One worker's HTTP server, which serves until `ending` says that the process has to end. meter: is told of every
-    request; routes: open beside the usual ones."""
+    request."""
 
-    def __init__(self, settings: HttpSettings, ending: process.Ending, meter: Meter, routes: tuple[str, ...] = ()):
-        self._settings, self._ending, self.meter = settings, ending, meter
+    def __init__(self, settings: Settings, ending: process.Ending, meter: Meter):
+        self._settings, self._ending, self.meter = settings.http, ending, meter
+        self._engine_measures = settings.telemetry.engine_metrics is not False
         self._worker: Worker | None = None
         self._leaving = False
-        self.gate = Gate(1, settings.queue_seconds)
-        manners = Manners(settings.health_path, settings.body_bytes, held_bytes=settings.held_bytes,
-                          origins=settings.origins, request_seconds=settings.request_seconds)
-        self.front = Front(Keys(settings.keys), self.gate, manners, self.stage)
-        self._measuring = measuring(meter, self.stage, routes)
+        self.gate = Gate(1, settings.http.queue_seconds)
+        self._keys = Keys(settings.http.keys)
+        manners = Manners(settings.http.health_path, settings.http.body_bytes, held_bytes=settings.http.held_bytes,
+                          origins=settings.http.origins, request_seconds=settings.http.request_seconds)
+        self.front = Front(self._keys, self.gate, manners, self.stage)
+        self._measuring = measuring(meter, self.stage, settings.allowed_routes)
+        figures = Prometheus(meter)
+        self._metrics = Metrics(figures)
+        meter.sinks.append(figures)
         meter.waiting = lambda: self.gate.waiting
 
     def stage(self) -> Stage:
@@ -69,9 +76,12 @@ class HttpFront:
         async with contextlib.AsyncExitStack() as stack:
             app = self.front.app()
             app.middlewares.append(self._measuring)
+            apart = settings.health_port != settings.port
+            health = self.front.health_app() if apart else app
+            self._metrics.add(health, None if apart else self._keys)
             await self._listen(stack, app, settings.port)
-            if settings.health_port != settings.port:
-                await self._listen(stack, self.front.health_app(), settings.health_port)
+            if apart:
+                await self._listen(stack, health, settings.health_port)
             utils.log(f"listening on {settings.host}:{settings.port}, because {settings.reason}")
             preparing = self._in_a_thread()
             first: set[asyncio.Future[Any]] = {preparing, self._stopping}
@@ -82,6 +92,7 @@ class HttpFront:
             self.gate.limit = limit or AT_ONCE
             stack.push_async_callback(worker.upstream.close)
             self.front.answer, self._worker = worker.answer, worker
+            self._metrics.engine = worker.engine.get if self._engine_measures else None
             utils.log(f"serving over HTTP with up to {self.gate.limit} requests at once")
             await self._drain(worker, await self._stopping)
 

@@ -22,6 +22,7 @@ from front.http.gate import Full, Gate
 from front.http.keys import Keys
 from front.http.manners import METHODS, Manners, Stage
 from front.http.replies import Piece, Reply
+from meter.record import current
 from utils import JobError
 
 Answer = Callable[[dict[str, Any], str], AsyncGenerator[Piece, None]]  # a job's input and id; raises JobError
@@ -89,7 +90,7 @@ class Front:
             job_input = {"route": request.raw_path, "method": method, "body": await json_of(raw),
                          "headers": who.headers}
             del raw
-            async with self._gate.passing(), contextlib.aclosing(
+            async with self._gate.passing() as current().queued, contextlib.aclosing(
                     _pieces(answer, job_input, who)) as pieces:
                 said = await reply.carry(pieces, job_input["body"], who.job_id)
         return await reply.whole(said) if isinstance(said, bytes) else said

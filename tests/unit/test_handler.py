@@ -19,7 +19,7 @@ with open("builder/flags.json") as f:
 engine = types.SimpleNamespace(url="http://127.0.0.1:9", wait_ready=wait_ready, available=None, fate=None)
 before = len(gc.get_objects())
 cold = types.SimpleNamespace(phase=lambda *_, **__: None, ready=None)
-handler.serve_queue(settings, engine, cold, None, handler.Meter(), {"input": {}})
+handler.serve_queue(settings, engine, cold, None, handler.setup.Meter(), {"input": {}})
 """
 
 

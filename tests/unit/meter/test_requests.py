@@ -36,10 +36,10 @@ class Seen:
     """A sink that keeps what it gets."""
 
     def __init__(self):
-        self.begins, self.ends = [], []
+        self.plans, self.ends = [], []
 
-    def begun(self, record):
-        self.begins.append(record)
+    def planned(self, record):
+        self.plans.append(record)
 
     def ended(self, record):
         self.ends.append(record)
@@ -58,8 +58,9 @@ def test_a_stream_from_its_beginning_to_its_end(clock):
     seen = Seen()
     meter = Meter([seen])
     record = meter.begin("http", CHAT, "id-1")
-    assert seen.begins == [record] and current() is record and meter.summary()["in_flight"] == 1
+    assert seen.plans == [] and current() is record and meter.summary()["in_flight"] == 1
     record.planned(CHAT, "tiny")
+    assert seen.plans == [record]
     clock.now += 0.25
     record.add(": waiting\n\n")
     clock.now += 0.25
@@ -149,13 +150,14 @@ def test_a_trace_is_one_or_none(header, trace):
 
 def test_a_sink_that_fails_harms_no_request_and_no_other_sink(capsys):
     class Broken:
-        def begun(self, record):
+        def planned(self, record):
             raise ValueError("what the caller wrote")
 
-        ended = begun
+        ended = planned
 
     seen = Seen()
     record = Meter([Broken(), seen]).begin("http", CHAT)
+    record.planned(CHAT)
     record.end(200)
     assert seen.ends == [record]
     told = capsys.readouterr().out

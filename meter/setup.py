@@ -1,0 +1,30 @@
+"""A worker's meter, as the settings want it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from meter.line import Lines
+from meter.requests import Meter
+from settings.telemetry import Telemetry
+
+
+def made(wanted: Telemetry, up: Callable[[], bool], life: Callable[[], int], phases: Callable[[], Mapping[str, float]]
+         ) -> Meter:
+    """One that costs nothing to make. up, phases: see Meter; life: the number of the engine's newest start, 1 for the
+    first."""
+    meter = Meter([Lines()] if wanted.lines else [])
+    meter.up, meter.restarts, meter.phases = up, lambda: max(0, life() - 1), phases
+    return meter
+
+
+def export(meter: Meter, wanted: Telemetry) -> None:
+    """From now on what it measures is also sent, if anywhere: what that takes is imported only then."""
+    if wanted.traces or wanted.metrics:
+        from meter.otel import OpenTelemetry
+
+        # First, for the line names the trace.
+        meter.sinks.insert(0, OpenTelemetry(meter, wanted.traces, wanted.metrics, wanted.attributes))
+
+
+__all__ = ["Meter", "export", "made"]
