@@ -9,102 +9,18 @@ No time limit ever spans a delivery: a limit that ran out there would cancel the
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 
 from answer import streaming
 from answer.newest import Newest
+from answer.pace import Pace, Silence
 from answer.running import Running
 from answer.told import MESSAGES, Told, by_engine
 from answer.wire import Reply
 
 # Events that come before the first with words in it; a stream is paced from those on. Chat begins with the role.
 _PREAMBLE = {"/v1/messages": 3, "/v1/responses": 5}
-_LONGEST_GAP = 0.5  # seconds between two chunks of one stream, however many streams there are
-_LOOK_EVERY, _LOOK_FOR = 0.05, 0.002  # seconds
-
-
-async def _until(ended: asyncio.Future[None], seconds: float) -> None:
-    """Wait until `ended` is done, at most so long. As asyncio.wait, at two thirds of its cost."""
-    loop = asyncio.get_running_loop()
-    due = loop.create_future()
-
-    def wake(_ended: object = None) -> None:
-        if not due.done():
-            due.set_result(None)
-
-    alarm = loop.call_later(seconds, wake)
-    ended.add_done_callback(wake)
-    try:
-        await due
-    finally:
-        alarm.cancel()
-        ended.remove_done_callback(wake)
-
-
-class Pace:
-    """Chunks a second (`budget`; 0: no limit) that all streams share.
-
-    A delivery costs the worker as much as reading a dozen tokens, and all streams run on one core. With many of them
-    each waits a little between its chunks, which then hold more. A lone stream never waits. Waits end at common
-    moments: waking up once for many deliveries costs half of what it costs to wake up for each.
-    """
-
-    def __init__(self, budget: float) -> None:
-        self.budget, self.streams = budget, 0
-        self._unread: set[asyncio.Transport] = set()
-        self._next: asyncio.TimerHandle | None = None
-
-    async def turn(self, reply: Reply, begun: float) -> None:
-        """Wait until a stream whose last delivery began at `begun` may begin the next, or has ended."""
-        if not reply.ended.done() and (left := self.wait(begun, time.monotonic())) > 0:
-            with self.seldom_read(reply.pausable()):
-                await _until(reply.ended, left)
-
-    def wait(self, begun: float, now: float) -> float:
-        """Seconds until a stream whose last delivery began at `begun` (time.monotonic) may begin the next."""
-        if not self.budget or self.streams < 2:
-            return 0.0
-        gap = min(_LONGEST_GAP, (self.streams - 1) / self.budget)
-        return round((begun + gap) / (gap / 2)) * (gap / 2) - now
-
-    @contextlib.contextmanager
-    def seldom_read(self, transport: asyncio.Transport | None) -> Iterator[None]:
-        """Meanwhile read this connection in common moments only, often enough to notice its end soon.
-
-        Waking up for every token of every stream would cost more than all that is done with them. The CPU time of a
-        token in this module and below, with and without it (medians of five runs in turn, two cores, deliveries of
-        30 ms): 17.9 and 19.8 us for 128 streams of 30 tokens a second, 10.7 and 12.7 us for 64 streams of 100, the
-        same for 64 streams of 30.
-        """
-        if transport is None or transport.is_closing():
-            yield
-            return
-        self._unread.add(transport)
-        transport.pause_reading()
-        if self._next is None:
-            self._next = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
-        try:
-            yield
-        finally:
-            self._unread.discard(transport)
-            if not transport.is_closing():
-                transport.resume_reading()
-
-    def _look(self) -> None:
-        for transport in self._unread:
-            if not transport.is_closing():
-                transport.resume_reading()
-        self._next = asyncio.get_running_loop().call_later(_LOOK_FOR, self._look_away)
-
-    def _look_away(self) -> None:
-        for transport in self._unread:
-            if not transport.is_closing():
-                transport.pause_reading()
-        loop = asyncio.get_running_loop()
-        self._next = loop.call_later(_LOOK_EVERY, self._look) if self._unread else None
 
 
 async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, chunk_bytes: int,
@@ -117,16 +33,13 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
     buffer = streaming.EventBuffer()
     newest = Newest() if job.request.path == "/generate" else None
     unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
-    begun = 0.0  # when the last delivery was begun, 0 before the first
-    held = b""
+    begun = first = 0.0  # when the last delivery and the first one were begun, 0 before the first
+    held, silence = b"", Silence(idle)
     try:
         while True:
             if unpaced < 0:
-                await pace.turn(reply, begun)
-            data = reply.arrived()
-            if not data:
-                async with asyncio.timeout(idle):
-                    data = await reply.some()
+                await pace.turn(reply, begun, young=begun == first)
+            data = reply.arrived() or await silence.some(reply)
             heard()
             if data:
                 buffer.feed(data)
@@ -141,12 +54,14 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
                     raise chunk
                 pace.streams += not begun  # one that still waits for its first token takes no share
                 begun = time.monotonic()
+                first = first or begun
                 if unpaced >= 0:
                     unpaced -= chunk.count("\n\n")
                 await job.give(chunk)
             if not data:
                 return
     finally:
+        silence.end()
         pace.streams -= begun > 0
 
 

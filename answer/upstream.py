@@ -14,7 +14,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from answer.outcome import End, Outcome, Step, follows, of_error
-from answer.relay import Pace, relay
+from answer.pace import Pace
+from answer.relay import relay
 from answer.request import Request
 from answer.running import Running
 from answer.told import error_event

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _KEEPALIVE = 75.0  # seconds that an idle connection stays open, and that a request's head may take
 AT_ONCE = 256      # requests, where the server does not say how many it runs
+_BACKLOG = 4096    # connections that wait to be accepted; one too many is tried again by its client after a second
 _CLOSING = 5.0     # seconds for answers that were cut off to be sent
 
 
@@ -129,7 +130,8 @@ class HttpFront:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         try:
-            await web.TCPSite(runner, self._settings.host, port, reuse_address=True).start()
+            await web.TCPSite(runner, self._settings.host, port, reuse_address=True,
+                              backlog=_BACKLOG).start()
         except OSError as error:
             raise SystemExit(f"The worker cannot listen on {self._settings.host}:{port} (PORT): "
                              f"{error.strerror}") from error

@@ -1,6 +1,5 @@
 """How chunks are paced, and what of a block of events is sent."""
 
-import asyncio
 import json
 
 import pytest
@@ -9,35 +8,9 @@ from hypothesis import strategies as st
 
 from answer import relay
 from answer.newest import Newest
-from answer.relay import Pace
 from answer.told import Told
 
 DETERMINED = settings(max_examples=200, deadline=None, derandomize=True)
-
-
-# --- pacing -------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("streams, budget", [(0, 300), (1, 300), (1, 0.001), (200, 0)])
-def test_a_lone_stream_and_one_without_a_budget_never_wait(streams, budget):
-    pace = Pace(budget)
-    pace.streams = streams
-    assert pace.wait(100.0, 100.0) == 0
-
-
-@DETERMINED
-@given(st.integers(2, 2000), st.floats(1, 10_000), st.floats(0, 1e6), st.floats(0, 10))
-def test_many_streams_share_the_budget(streams, budget, begun, passed):
-    pace = Pace(budget)
-    pace.streams = streams
-    gap = min(relay._LONGEST_GAP, (streams - 1) / budget)
-    until = pace.wait(begun, begun + passed) + passed
-    assert 0.74 * gap <= until + 1e-6 and until <= 1.26 * gap + 1e-6
-
-
-def test_streams_wait_for_common_moments():
-    pace = Pace(100)
-    pace.streams = 41  # 0.4 s each, on a grid of 0.2 s
-    assert {round(begun + pace.wait(begun, begun), 9) for begun in (7.01, 7.03, 7.05, 7.09)} == {7.4}
 
 
 # --- chunks -------------------------------------------------------------------------------------------------------
@@ -175,48 +148,3 @@ def test_in_doubt_all_is_sent(events, per_read):
 def test_comments_and_the_end_are_kept_beside_what_repeats_itself():
     events = [cumulative("a"), b": ping\n\n", cumulative("ab"), b": ping\n\n", cumulative("abc"), DONE]
     assert all_sent(events, 9) == b"".join([events[1], events[3], events[4], DONE])
-
-
-# --- reading in common moments ------------------------------------------------------------------------------------
-
-class Transport:
-    def __init__(self):
-        self.calls, self.closing, self.looked = [], False, asyncio.Event()
-
-    def pause_reading(self):
-        self.calls.append("pause")
-
-    def resume_reading(self):
-        self.calls.append("resume")
-        self.looked.set()
-
-    def is_closing(self):
-        return self.closing
-
-
-async def test_connections_are_read_together_and_freely_afterwards(monkeypatch):
-    monkeypatch.setattr(relay, "_LOOK_EVERY", 0.01)
-    pace, first, second = Pace(100), Transport(), Transport()
-    with pace.seldom_read(first), pace.seldom_read(second):
-        assert first.calls == second.calls == ["pause"]
-        for _ in range(2):
-            first.looked.clear()
-            await first.looked.wait()
-        assert first.calls[:4] == second.calls[:4] == ["pause", "resume", "pause", "resume"]
-    assert first.calls[-1] == second.calls[-1] == "resume"
-    seen = list(first.calls)
-    while pace._next is not None:  # noqa: ASYNC110 - the last look finds nobody left, and no other is planned
-        await asyncio.sleep(0.001)
-    assert first.calls == seen
-
-
-async def test_a_connection_that_ends_meanwhile_is_left_alone():
-    pace, transport = Pace(100), Transport()
-    with pace.seldom_read(transport):
-        transport.closing = True
-        pace._look()
-        pace._look_away()
-    assert transport.calls == ["pause"]
-    with pace.seldom_read(transport), pace.seldom_read(None):
-        assert transport.calls == ["pause"]
-    pace._next.cancel()
