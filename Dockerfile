@@ -75,6 +75,7 @@ COPY job/ job/
 COPY answer/ answer/
 COPY front/ front/
 COPY meter/ meter/
+COPY clock/ clock/
 COPY local/ local/
 
 # The worker checks settings against the flags of the SGLang that is in this very image. The committed

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import time
 from collections.abc import Callable, Sequence
 
+from clock import awake, thaws
 from server.diagnosis import SCANNED, diagnose, last_resort  # noqa: TID251 - the one package that stands below this module
 from server.discretion import NO_TOKEN  # noqa: TID251
 from server.processes import port_is_free  # noqa: TID251
@@ -24,6 +24,9 @@ from utils import JobError, emit
 IN_ORDER = 15.0  # seconds that the server gets to end in order, once no job is left (1 to 8 were seen)
 _LOOK_EVERY = 0.05  # seconds between two looks at what became of a server
 _UNDECIDED = 10.0   # seconds after which what became of it does not matter any more
+# Seconds that the server gets, after the process was frozen, to answer before a job is sent to it. One that does not
+# is left to the usual search for hangs: a long prefill keeps it from answering, too.
+_PROOF, _PROOF_AGAIN = 30.0, 0.2
 
 
 def _nothing_is_due(_line: str, _at: float) -> bool:
@@ -57,6 +60,8 @@ class Engine:
 
         self._supervisor = Supervisor(command, environ, port, patience or Patience(), is_ready=self._is_ready,
                                       is_alive=self._is_alive, explain=self._report, listen=hear)
+        self._proven = thaws()  # of these is known that the server came through
+        self._proving: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ its life
     @property
@@ -75,7 +80,7 @@ class Engine:
 
     @property
     def started_at(self) -> float:
-        """time.monotonic of the newest start."""
+        """clock.awake of the newest start."""
         return self._supervisor.tree.started_at if self._supervisor.tree else 0.0
 
     @property
@@ -104,7 +109,7 @@ class Engine:
         return self._supervisor.wait_ready()
 
     def watch(self, *, last_sign: Callable[[], float], on_give_up: Callable[[str], None]) -> None:
-        """last_sign: when any job last heard from the server (time.monotonic), so that a busy one is not taken for
+        """last_sign: when any job last heard from the server (clock.awake), so that a busy one is not taken for
         hung. on_give_up: called once, in a thread, with the reason, when it will not be up again. Raises EngineError
         when that is so already."""
         self._supervisor.last_sign, self._supervisor.on_give_up = last_sign, on_give_up
@@ -125,9 +130,9 @@ class Engine:
 
     async def available(self, timeout: float) -> int:
         """Wait until the server can take a request, at most `timeout` seconds; at once when it is up. Returns its
-        `life`. Raises JobError 503 when it cannot."""
+        `life`. Raises JobError 503 when it cannot. The first to ask after a thaw finds out whether it came through."""
         owner, changed, loop = self._supervisor, asyncio.Event(), asyncio.get_running_loop()
-        if owner.up:
+        if owner.up and self._proven == thaws():
             return owner.life
 
         def tell() -> None:
@@ -136,7 +141,7 @@ class Engine:
 
         deadline = loop.time() + timeout
         with owner.listening(tell):
-            while not owner.up:
+            while not (owner.up and await self._came_through()):
                 left = deadline - loop.time()
                 if owner.state in FINAL or owner.state is State.STOPPING:
                     raise JobError("The engine has ended and will not be restarted by this worker; send the job again.",
@@ -149,11 +154,29 @@ class Engine:
                 changed.clear()
             return owner.life
 
+    async def _came_through(self) -> bool:
+        """Whether the server is up still, once it has shown that it lives or has had the time to. Asked once a thaw,
+        whoever waits for it."""
+        if self._proven != thaws():
+            if self._proving is None or self._proving.done():
+                self._proving = asyncio.get_running_loop().create_task(self._prove(thaws(), self.life))
+            await asyncio.shield(self._proving)
+        return self.up
+
+    async def _prove(self, thaw: int, life: int) -> None:
+        # Not /health_generate, which takes at least a second (sglang: entrypoints/http_server.py).
+        deadline = awake() + _PROOF
+        while self.up and self.life == life and awake() < deadline:
+            if await asyncio.to_thread(self.get, "/server_info", _PROOF / 3) != (None, b""):
+                break
+            await asyncio.sleep(_PROOF_AGAIN)
+        self._proven = thaw
+
     async def fate(self, life: int) -> str | None:
         """What became of the server of that `life`, for a connection to it that broke; None while it serves."""
         # The connection breaks before the last process is gone: with much memory to give back, seconds before.
-        began = time.monotonic()
-        while (passed := time.monotonic() - began) < _UNDECIDED:
+        began = awake()
+        while (passed := awake() - began) < _UNDECIDED:
             if ending := self._supervisor.ending_of(life):
                 return f"The engine ended while this job was running: {ending}."
             # Half a second, because the connection of a server that dies also breaks before its guard has ended.

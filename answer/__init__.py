@@ -2,5 +2,5 @@
 
 In: a `Request`. Out: an asynchronous generator; every failure is a JobError. Knows nothing of RunPod, and of jobs
 only the request. fetch.py and files.py read what a request names elsewhere. streaming.py, failures.py, request.py,
-addresses.py and media_types.py are pure. May import: engine, utils.
+addresses.py and media_types.py are pure. May import: engine, clock, utils.
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from answer.running import Running
 from answer.told import error_event
 from answer.value import value_of
 from answer.wire import Broke, Http, Network, Reply, Unreached
+from clock import awake
 from utils import JobError
 
 Piece = str | dict[str, Any] | list[Any]
@@ -68,7 +68,7 @@ class Upstream:
                  decides: bool = False, available: Callable[[], Awaitable[int]] | None = None,
                  fate: Callable[[int], Awaitable[str | None]] | None = None, network: Network | None = None) -> None:
         self.patience = patience or Patience()
-        self.last_sign = time.monotonic()  # when anything was last heard from the engine
+        self.last_sign = awake()  # when anything was last heard from the engine
         self._chunk_bytes, self._pace, self._decides = chunk_bytes, Pace(posts), decides
         # The largest chunk is also the most that waits in memory.
         self._network = network or Http(base_url, api_key, admin_key, max(2**17, chunk_bytes))
@@ -91,7 +91,7 @@ class Upstream:
         return len(self._running)
 
     def _heard(self) -> None:
-        self.last_sign = time.monotonic()
+        self.last_sign = awake()
 
     def fail_all(self, error: JobError) -> None:
         """Make every running request fail with `error` now."""
@@ -136,10 +136,10 @@ class Upstream:
 
     async def _carry(self, job: Running) -> End:
         """Attempts until one succeeds, fails for good, or has given something."""
-        give_up, pause = time.monotonic() + self.patience.retry, _RETRY_FIRST
+        give_up, pause = awake() + self.patience.retry, _RETRY_FIRST
         while True:
             end = await self._attempt(job)
-            step = follows(end.outcome, bool(job.last), time.monotonic() + pause <= give_up)
+            step = follows(end.outcome, bool(job.last), awake() + pause <= give_up)
             if step is Step.END:
                 return end
             await asyncio.gather(*job.aborts)  # the same id is to be used again

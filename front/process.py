@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import utils
+from clock import awake, listen
 
 LAST_RESORT = 15.0  # seconds beyond its patience after which a process ends, whatever holds it up
 LAST_PATIENCE = 5.0  # seconds that running jobs get to deliver their failure after the engine was lost
@@ -44,6 +45,8 @@ class Ending:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[float], None] | None = None
         self._signalled = False
+        self._latest = 0.0  # by clock.awake
+        listen(lambda seconds: utils.log(f"thawed after {seconds:.1f} s"))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heed)
         signal.signal(signal.SIGALRM, self._cut_short)
@@ -53,7 +56,7 @@ class Ending:
 
         `stop` is called on that loop when the process has to end, with the seconds that what is running may take.
         """
-        import uvloop  # not above: a local job does without
+        from front.eventloop import Loop  # not above: a local job does without
 
         async def entered() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), stop
@@ -61,9 +64,9 @@ class Ending:
 
         for number in (signal.SIGTERM, signal.SIGINT):  # again: the SDK sets its own
             signal.signal(number, self._heed)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(entered())
-        signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)
+        self._end_within(AFTERWARDS)
 
     def give_up(self, reason: str) -> None:
         """From any thread: what all jobs need is gone for good. The process ends soon, with status 1, so that RunPod
@@ -73,11 +76,11 @@ class Ending:
         if self._signalled:
             return
         if self._loop and self._stop:
-            signal.setitimer(signal.ITIMER_REAL, LAST_PATIENCE + LAST_RESORT)
+            self._end_within(LAST_PATIENCE + LAST_RESORT)
             with contextlib.suppress(RuntimeError):  # it has just ended
                 self._loop.call_soon_threadsafe(self._stop, LAST_PATIENCE)
         else:  # before the jobs' loop, or under the SDK's own HTTP server
-            signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)
+            self._end_within(AFTERWARDS)
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _heed(self, number: int, _frame: FrameType | None) -> None:
@@ -87,11 +90,18 @@ class Ending:
             os._exit(128 + number)
         self._signalled = True
         if self._loop is None or self._stop is None or self._loop.is_closed():
-            signal.setitimer(signal.ITIMER_REAL, AFTERWARDS)
+            self._end_within(AFTERWARDS)
             raise SystemExit(self.status)
-        signal.setitimer(signal.ITIMER_REAL, self._patience + LAST_RESORT)
+        self._end_within(self._patience + LAST_RESORT)
         self._loop.call_soon_threadsafe(self._stop, self._patience)
 
+    def _end_within(self, seconds: float) -> None:
+        self._latest = awake() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
     def _cut_short(self, _number: int, _frame: FrameType | None) -> None:
+        if (left := self._latest - awake()) > 0.1:  # the process was frozen meanwhile
+            signal.setitimer(signal.ITIMER_REAL, left)
+            return
         os.write(1, b"the worker does not end in time: ending at once\n")
         os._exit(1)

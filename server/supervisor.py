@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import utils
+from clock import awake
 from server.processes import port_is_free
 from server.restarts import Patience, Restarts, Silence
 from server.states import FINAL, Event, State, after
@@ -37,7 +37,7 @@ class Supervisor:
 
     port: the one it listens on; is_ready() and is_alive(timeout in seconds) ask it; explain(headline, tree) makes a
     report; listen(): called once per start, gives what is called with each line and the seconds since the start, and
-    says whether readiness is due; last_sign(): when any job last heard from it (time.monotonic); on_restarted: called
+    says whether readiness is due; last_sign(): when any job last heard from it (clock.awake); on_restarted: called
     with the seconds that a restart took; on_give_up: called with the reason, once, when a server that was up will
     not be again.
     """
@@ -55,7 +55,7 @@ class Supervisor:
         self._changed = threading.Condition()
         self._listeners: set[Callable[[], None]] = set()
         self._wake = threading.Event()
-        self._stop_at: float | None = None  # time.monotonic after which what is left is killed
+        self._stop_at: float | None = None  # clock.awake after which what is left is killed
         self._hung = 0                      # the life that gave no sign of life
         self._headline = self._footer = ""  # of the report on the next death
         self.reason = ""                    # that report, or why there is no further start
@@ -80,12 +80,12 @@ class Supervisor:
             if not self._was_up:
                 raise EngineError(self.reason or "The worker is stopping.")
             assert self.tree is not None
-            return time.monotonic() - self.tree.started_at
+            return awake() - self.tree.started_at
 
     def stop(self, grace: float) -> int | None:
         """End the server for good: an order to end, and after `grace` seconds a kill. Returns its exit status, None
         when there never was one. From any thread but the owner's, and more than once."""
-        deadline = time.monotonic() + grace
+        deadline = awake() + grace
         with self._changed:
             if self.state is State.NEW:
                 return None
@@ -140,7 +140,7 @@ class Supervisor:
         for listener in listeners:
             listener()
         if before is State.RESTARTING and event is Event.READY and self.tree is not None:
-            self.on_restarted(time.monotonic() - self.tree.started_at)
+            self.on_restarted(awake() - self.tree.started_at)
 
     def _spawn(self) -> None:
         if not port_is_free(self.port):
@@ -173,11 +173,11 @@ class Supervisor:
                 return Event.BROKE
             if self._is_ready() and not tree.broken.is_set():
                 return Event.READY
-            if time.monotonic() >= deadline:
+            if awake() >= deadline:
                 self._headline = f"The SGLang server was not ready after {self.patience.startup:.0f} s"
                 self._footer = "\nA large model may need more: raise SGLANG_STARTUP_TIMEOUT (seconds)."
                 return Event.LATE
-            self._wake.wait(min(interval, max(0.0, deadline - time.monotonic())))
+            self._wake.wait(min(interval, max(0.0, deadline - awake())))
             interval = min(interval * _POLL_GROWTH, _POLL_LAST)
 
     def _while_up(self) -> Event:
@@ -194,12 +194,12 @@ class Supervisor:
             self._wake.wait()
 
     def _until_dead(self) -> Event:
-        tree, deadline = self._tree, time.monotonic() + _DEATH
+        tree, deadline = self._tree, awake() + _DEATH
         while not tree.gone.is_set():
             self._wake.clear()
             if self._stop_at is not None:
                 return Event.STOP
-            if time.monotonic() >= deadline:
+            if awake() >= deadline:
                 return self._stuck()
             self._kill_again(tree, deadline)
         self.reason, self._footer = self._explain(self._headline, tree) + self._footer, ""
@@ -209,7 +209,7 @@ class Supervisor:
         """The order to kill, and a while to obey it. More than once: a guard that has only begun does not hear it where
         the worker was started with that signal ignored, as a shell starts what runs in the background."""
         tree.kill()
-        self._wake.wait(0 if tree.gone.is_set() else max(0.0, min(_ORDER_EVERY, deadline - time.monotonic())))
+        self._wake.wait(0 if tree.gone.is_set() else max(0.0, min(_ORDER_EVERY, deadline - awake())))
 
     def _stuck(self) -> Event:
         self._tree.abandon()
@@ -221,13 +221,13 @@ class Supervisor:
         if not self._was_up:
             return Event.SPENT
         utils.log(self.reason, "error")
-        began, restarts = time.monotonic(), self._restarts
+        began, restarts = awake(), self._restarts
         pause = restarts.take(began)
         if pause is None:
             self.reason = (f"The engine died again after {restarts.recent} restarts within {restarts.window:.0f} s "
                            "(SGLANG_MAX_RESTARTS): the worker ends.")
             return Event.SPENT
-        while (left := began + pause - time.monotonic()) > 0:
+        while (left := began + pause - awake()) > 0:
             self._wake.clear()
             if self._stop_at is not None:
                 return Event.STOP
@@ -247,7 +247,7 @@ class Supervisor:
         tree, killed_at = self._tree, None
         while not tree.gone.is_set():
             self._wake.clear()
-            now, limit = time.monotonic(), self._stop_at or 0.0
+            now, limit = awake(), self._stop_at or 0.0
             if killed_at is None and now >= limit:
                 killed_at = now
             if killed_at is None:
@@ -274,10 +274,10 @@ class Supervisor:
         while self.state not in FINAL:
             with self._changed:
                 self._changed.wait_for(lambda: self.state in FINAL, min(_PROBE_EVERY, hang / 4))
-            life, asked = self.life, time.monotonic()
+            life, asked = self.life, awake()
             if not self.up or self._is_alive(min(_PROBE_TIMEOUT, hang / 2)) or not self.up or self.life != life:
                 silence.broken()
-            elif silence.lasts(asked, self.last_sign(), time.monotonic()):
+            elif silence.lasts(asked, self.last_sign(), awake()):
                 utils.log(f"the engine gave no sign of life for {hang:.0f} s (SGLANG_HANG_TIMEOUT): it is killed",
                           "error")
                 silence.broken()

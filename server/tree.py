@@ -22,6 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from clock import awake
 from server import guard
 from server.discretion import Discretion
 from server.processes import lines, signal_name, survivors
@@ -44,7 +45,7 @@ class Tree:
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, on_line: Callable[[str, float], None],
                  on_change: Callable[[], None]):
         self.broken, self.gone = threading.Event(), threading.Event()
-        self.started_at = time.monotonic()
+        self.started_at = awake()
         self._on_line, self._on_change = on_line, on_change
         self._lines: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         self._mark = uuid.uuid4().hex
@@ -100,7 +101,7 @@ class Tree:
                 continue
             self._lines.append(line)
             with contextlib.suppress(Exception):  # what cannot be shown must not fill the pipe and stop the server
-                self._on_line(line, time.monotonic() - self.started_at)
+                self._on_line(line, awake() - self.started_at)
 
     def _watch(self) -> None:
         self._process.wait()

@@ -2,5 +2,5 @@
 
 In: requests. Out: the engine's answers with their true statuses, streams as they come. What a request means is the
 business of `job`. gate.py, keys.py, manners.py and shapes.py are pure; server.py and serve.py do the I/O.
-May import: job, answer, engine, settings, utils, aiohttp.
+May import: job, answer, engine, settings, clock, utils, aiohttp.
 """

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 import utils
+from clock import awake
 from front import process
 from front.http.gate import Gate
 from front.http.keys import Keys
@@ -67,7 +67,7 @@ class HttpFront:
     def _stop(self, patience: float) -> None:
         self._leaving = True
         if not self._stopping.done():
-            self._stopping.set_result(time.monotonic() + patience)
+            self._stopping.set_result(awake() + patience)
             utils.log(f"stopping: {len(self.front.running)} running requests have {patience:.0f} s to finish "
                       "(DRAIN_TIMEOUT)")
 
@@ -138,7 +138,7 @@ class HttpFront:
 
     async def _drain(self, worker: Worker, deadline: float) -> None:
         if running := set(self.front.running):
-            await asyncio.wait(running, timeout=max(0.0, deadline - time.monotonic()))
+            await asyncio.wait(running, timeout=max(0.0, deadline - awake()))
         if left := set(self.front.running):
             worker.fail_all()
             await asyncio.wait(left, timeout=_CLOSING)

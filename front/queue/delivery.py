@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -20,6 +19,8 @@ import aiohttp
 from runpod.serverless.modules.rp_http import JOB_DONE_URL, JOB_STREAM_URL
 from runpod.serverless.modules.rp_logger import RunPodLogger
 
+from clock import awake
+from front.queue.connections import Connections
 from job.refusal import wants_stream
 from utils import JobError
 
@@ -28,6 +29,7 @@ CHUNK_LIMIT, RESULT_LIMIT = MB, 20 * MB  # bytes of a body, escapes and all; Run
 _SLICE = 2**16  # characters
 _PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between the attempts of one POST
 _POST_LIMIT, _BYTES_A_SECOND = 30.0, 500_000  # what one attempt may take: seconds, and so many more for its size
+_GRACE = 5.0  # seconds that an attempt under way still gets after a thaw, beside those for its size
 _GIVE_UP = 60.0  # seconds after which no attempt is begun
 
 _log = RunPodLogger()
@@ -63,7 +65,7 @@ class Delivery:
 
     def __init__(self) -> None:
         self._limit: float | None = None
-        self._open: set[asyncio.Timeout] = set()
+        self._open: dict[asyncio.Timeout, float] = {}  # the attempts under way, and the least that each is given
         self._holed: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self._answered: weakref.WeakKeyDictionary[asyncio.Task[Any], float] = weakref.WeakKeyDictionary()
 
@@ -72,19 +74,22 @@ class Delivery:
         return asyncio.current_task() in self._holed
 
     def answered(self, task: asyncio.Task[Any], since: float) -> bool:
-        """Whether the platform took the result of the job that ran in `task`, posted `since` (time.monotonic) or later.
+        """Whether the platform took the result of the job that ran in `task`, posted `since` (clock.awake) or later.
         """
         return self._answered.get(task, -math.inf) >= since
 
     def hurry(self, limit: float) -> None:
         """From now on a POST takes at most `limit` seconds, also those under way; one that took so long is given up."""
         self._limit = limit
-        latest = asyncio.get_running_loop().time() + limit
         for timeout in self._open:
-            if not timeout.expired():
-                timeout.reschedule(min(latest, timeout.when() or latest))
+            _shorten(timeout, limit)
 
-    async def stream(self, session: aiohttp.ClientSession, job_data: dict[str, Any], job: dict[str, Any]) -> None:
+    def thawed(self) -> None:
+        """The process was frozen: what waits for an answer may wait for none, and is soon made again."""
+        for timeout, least in self._open.items():
+            _shorten(timeout, least)
+
+    async def stream(self, session: Connections, job_data: dict[str, Any], job: dict[str, Any]) -> None:
         """Post one part of an answer; in place of the SDK's `stream_result`.
 
         A whole answer is the result and nothing else. One of a job that asked for a stream is shown there too, if the
@@ -104,7 +109,7 @@ class Delivery:
             if task and not whole:
                 self._holed.add(task)
 
-    async def result(self, session: aiohttp.ClientSession, job_data: dict[str, Any], job: dict[str, Any],
+    async def result(self, session: Connections, job_data: dict[str, Any], job: dict[str, Any],
                      is_stream: bool = False) -> None:
         """Post what a job ends with, {"output": …} or {"error": text}; in place of the SDK's `send_result`."""
         url = _url(JOB_DONE_URL, job, is_stream and streams(job))
@@ -130,27 +135,27 @@ class Delivery:
         finally:
             _log.info("Finished.", job["id"])
 
-    async def _post(self, session: aiohttp.ClientSession, url: str, text: str, job_id: str,
+    async def _post(self, session: Connections, url: str, text: str, job_id: str,
                     last: bool = False) -> float:
-        """Returns when the attempt that was taken began (time.monotonic). Raises Undelivered. last: nothing more is
+        """Returns when the attempt that was taken began (clock.awake). Raises Undelivered. last: nothing more is
         posted of this job."""
         headers = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded", "X-Request-ID": job_id}
         if large := len(text) > _SLICE:
             headers["Content-Length"] = str(_size(text))
-        limit, began = _POST_LIMIT + len(text) / _BYTES_A_SECOND, time.monotonic()
+        for_size, began = len(text) / _BYTES_A_SECOND, awake()
         for pause in (*_PAUSES, None):
             data = _in_turn(_encoded(text)) if large else text.encode("utf-8", "replace")
-            attempt = time.monotonic()
+            attempt = awake()
             try:
-                async with asyncio.timeout(limit if self._limit is None else self._limit) as timeout:
-                    self._open.add(timeout)
+                async with asyncio.timeout(_POST_LIMIT + for_size if self._limit is None else self._limit) as timeout:
+                    self._open[timeout] = _GRACE + for_size
                     try:
                         async with session.post(url, data=data, headers=headers) as response:
                             await response.read()
                             response.raise_for_status()
                             return attempt
                     finally:
-                        self._open.discard(timeout)
+                        del self._open[timeout]
             except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
                 status = getattr(error, "status", None)
                 refused = status if status and 400 <= status < 500 and status not in (408, 425, 429) else None
@@ -158,10 +163,16 @@ class Delivery:
                 stuck = self._limit is not None and isinstance(error, TimeoutError)
                 if stuck and last:  # after it there is no next: one more attempt, or a job that was done is lost
                     stuck = last = False
-                if refused or stuck or pause is None or time.monotonic() - began > _GIVE_UP:
+                if refused or stuck or pause is None or awake() - began > _GIVE_UP:
                     raise Undelivered(f"{type(error).__name__} {status or ''}".strip(), refused) from error
                 await asyncio.sleep(pause)
         raise AssertionError  # the last round returns or raises
+
+
+def _shorten(timeout: asyncio.Timeout, limit: float) -> None:
+    if not timeout.expired():
+        latest = asyncio.get_running_loop().time() + limit
+        timeout.reschedule(min(latest, timeout.when() or latest))
 
 
 def streams(job: dict[str, Any]) -> bool:

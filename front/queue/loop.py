@@ -11,21 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from runpod.http_client import AsyncClientSession, TooManyRequests
+from runpod.http_client import TooManyRequests
 from runpod.serverless.modules.rp_job import _job_stop_url, get_job, get_stop_signals, handle_job
 from runpod.serverless.modules.rp_logger import RunPodLogger, _set_batch_id
 from runpod.serverless.modules.worker_state import JobsProgress
 
 import utils
+from clock import awake, listen
 from front.process import Ending
+from front.queue.connections import Connections
 from front.queue.delivery import Delivery
+from front.queue.polls import Polls
 
 # Seconds, all of them.
-POLL_LIMIT = 90.0  # as the SDK has it; the platform answers its long polls sooner
 # How long the open poll for jobs is left open once the worker has to stop. What the platform assigned before it decided
 # so is already on its way and arrives within a round trip; after that, closing the poll loses nothing.
 LAST_POLL = 2.0
@@ -56,12 +57,12 @@ class JobLoop:
                  hear: Callable[..., Awaitable[Any]] = get_stop_signals):
         self._config, self._limit, self._ending, self._delivery = config, limit, ending, delivery
         self._fail_all, self._on_poll, self._on_end = fail_all, on_poll, on_end
-        self._take, self._handle, self._hear = take, run, hear
+        self._handle, self._hears = run, hear is not get_stop_signals or _job_stop_url() is not None
+        self._jobs, self._stops = Polls(take, self._begin_all), Polls(hear, self._stop_all)
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}  # by job id, in the order in which they came
         self._told: set[asyncio.Task[None]] = set()  # those of them that were stopped
         self._ended: dict[str, None] = {}  # ids of jobs, the newest last
-        self._early: dict[str, float] = {}  # stops of jobs that the open poll may bring: id, time.monotonic
-        self._polling = False
+        self._early: dict[str, float] = {}  # stops of jobs that the open poll may bring: id, clock.awake
         self._room = asyncio.Event()
         self._progress = JobsProgress()
 
@@ -77,26 +78,37 @@ class JobLoop:
     async def run(self) -> None:
         """The loop itself, on the running event loop."""
         self._stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        async with AsyncClientSession() as session:
-            hearing = asyncio.create_task(self._hear_stops(session))
+        self._stopping.add_done_callback(lambda _: self._jobs.overtake())
+        loop = asyncio.get_running_loop()
+        deaf = listen(lambda _seconds: loop.call_soon_threadsafe(self._thawed))
+        async with Connections() as self._platform:
+            hearing = asyncio.create_task(self._hear_stops())
             try:
-                await self._take_jobs(session)
+                await self._take_jobs()
+                await self._jobs.close(LAST_POLL)
                 await self._drain(self._stopping.result())
             finally:
+                deaf()
                 hearing.cancel()  # only now: until then a job can still be stopped
+                await self._stops.close(0)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LAST_DELIVERY):
                         await self._on_end()
 
+    def _thawed(self) -> None:
+        self._jobs.thawed()
+        self._stops.thawed()
+        self._delivery.thawed()
+
     def stop(self, patience: float) -> None:
         """Take no more jobs; the running ones have `patience` seconds."""
         if not self._stopping.done():
-            self._stopping.set_result(time.monotonic() + patience)
+            self._stopping.set_result(awake() + patience)
             utils.log(f"stopping: {len(self.running)} running jobs have {patience:g} s to finish")
 
     async def _drain(self, deadline: float) -> None:
         if tasks := self.running:
-            await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - awake()))
         if tasks := self.running:
             self._fail_all()
             self._delivery.hurry(LAST_POST)
@@ -108,7 +120,7 @@ class JobLoop:
             await asyncio.wait(tasks, timeout=1)
 
     # ------------------------------------------------------------ taking
-    async def _take_jobs(self, session: Any) -> None:
+    async def _take_jobs(self) -> None:
         short = 0  # polls in a row that brought nothing, and that at once
         while not self._stopping.done():
             room = self._limit - len(self.running)
@@ -116,13 +128,12 @@ class JobLoop:
                 self._room.clear()
                 await self._unless_stopping(self._room.wait())
                 continue
-            began, taken, pause, longest = time.monotonic(), 0, 0.0, _PAUSE_EMPTY
-            self._polling = True
+            began, pause, longest = awake(), 0.0, _PAUSE_EMPTY
+            brought: Iterable[Any] | None = ()
             try:
                 self._on_poll()
-                for job in await self._poll(session, room) or ():
-                    self._begin(session, job)
-                    taken += 1
+                brought = await self._jobs.answer(self._platform, room)
+                self._begin_all(brought or ())
             except TimeoutError:
                 _log.debug("The poll for jobs was not answered in time.")
             except TooManyRequests:
@@ -130,23 +141,13 @@ class JobLoop:
             except Exception as error:
                 _log.error(f"Failed to get job. | Error Type: {type(error).__name__} | Error Message: {error}")
                 longest = _PAUSE_FAILED
-            self._polling = False
-            self._early.clear()
-            short = 0 if taken or time.monotonic() - began >= LONG_POLL else short + 1
+            if not self._jobs.open:
+                self._early.clear()
+            short = 0 if brought or brought is None or awake() - began >= LONG_POLL else short + 1
             if short > 1:
                 pause = max(pause, min(longest, 0.025 * 2.0 ** min(short, 10)))
             if pause:
                 await self._unless_stopping(asyncio.sleep(pause))
-
-    async def _poll(self, session: Any, room: int) -> Any:
-        """What the platform hands out; None when the worker has to stop and nothing came any more."""
-        poll = asyncio.ensure_future(asyncio.wait_for(self._take(session, room), POLL_LIMIT))
-        await asyncio.wait({poll, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({poll}, timeout=LAST_POLL)
-        if not poll.done():
-            poll.cancel()
-            await asyncio.wait({poll}, timeout=1)
-        return poll.result() if poll.done() and not poll.cancelled() else None
 
     async def _unless_stopping(self, awaited: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(awaited)
@@ -154,36 +155,40 @@ class JobLoop:
         task.cancel()
 
     # ------------------------------------------------------------ one job
-    def _begin(self, session: Any, job: Any) -> None:
+    def _begin_all(self, jobs: Iterable[Any]) -> None:
+        for job in jobs:
+            self._begin(job)
+
+    def _begin(self, job: Any) -> None:
         job_id = job.get("id") if isinstance(job, dict) else None
         if not isinstance(job_id, str) or not job_id:
             _log.error("What was taken is no job, for it has no id.")
             return
         tasks = self._tasks.setdefault(job_id, [])
-        task = asyncio.create_task(self._run_job(session, job, tasks[-1] if tasks else None))
+        task = asyncio.create_task(self._run_job(job, tasks[-1] if tasks else None))
         tasks.append(task)
         task.add_done_callback(functools.partial(self._over, job_id))
         self._progress.add(job_id)
         heard = self._early.pop(job_id, None)
-        if heard is not None and time.monotonic() - heard < STOP_KEPT:
+        if heard is not None and awake() - heard < STOP_KEPT:
             self._stop(job_id, task)
 
-    async def _run_job(self, session: Any, job: dict[str, Any], earlier: asyncio.Task[None] | None) -> None:
+    async def _run_job(self, job: dict[str, Any], earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             # The platform hands out a job that runs here: it gave it up for lost, or stopped it and was asked to do it
             # again (/retry), and the stop is still on its way. What the earlier run answers from now on answers both.
-            taken = time.monotonic()
+            taken = awake()
             await asyncio.wait({earlier})
             if self._delivery.answered(earlier, taken):
                 return
         _set_batch_id(job.get("batchId"))  # for the SDK's log lines of this task
         try:
-            await self._handle(session, self._config, job)
+            await self._handle(self._platform, self._config, job)
         except Exception as error:  # never without an answer
             _log.error(f"Error handling job: {error}", job["id"])
             failed = utils.JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
                                     code=500)
-            await self._delivery.result(session, {"error": failed.to_json(job["id"])}, job)
+            await self._delivery.result(self._platform, {"error": failed.to_json(job["id"])}, job)
 
     def _over(self, job_id: str, task: asyncio.Task[None]) -> None:
         """Clears away after a job, also after one that was stopped before its first step."""
@@ -203,15 +208,16 @@ class JobLoop:
         self._room.set()
 
     # ------------------------------------------------------------ stops
-    async def _hear_stops(self, session: Any) -> None:
-        if self._hear is get_stop_signals and _job_stop_url() is None:
+    async def _hear_stops(self) -> None:
+        if not self._hears:
             _log.warn("RUNPOD_WEBHOOK_GET_JOB names no channel for stops: a cancelled job runs to its end.")
             return
         while True:
-            began, pause = time.monotonic(), LONG_POLL
+            began, pause = awake(), LONG_POLL
             try:
-                for job_id in await asyncio.wait_for(self._hear(session), POLL_LIMIT):
-                    self.stop_job(job_id)
+                heard = await self._stops.answer(self._platform)
+                self._stop_all(heard or ())
+                if heard or heard is None:  # None: overtaken
                     pause = 0.0
             except TimeoutError:
                 _log.debug("The poll for stops was not answered in time.")
@@ -219,7 +225,11 @@ class JobLoop:
                 pause = DEBOUNCE
             except Exception as error:
                 _log.error(f"Failed to hear stops. | Error Type: {type(error).__name__} | Error Message: {error}")
-            await asyncio.sleep(max(0.0, began + pause - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + pause - awake()))
+
+    def _stop_all(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self.stop_job(job_id)
 
     def stop_job(self, job_id: str) -> None:
         """The platform wants this job no more.
@@ -231,8 +241,8 @@ class JobLoop:
         task = next((task for task in tasks if task not in self._told), None)
         if task is not None:
             self._stop(job_id, task)
-        elif not tasks and self._polling and job_id not in self._ended:
-            self._early[job_id] = time.monotonic()
+        elif not tasks and self._jobs.open and job_id not in self._ended:
+            self._early[job_id] = awake()
 
     def _stop(self, job_id: str, task: asyncio.Task[None]) -> None:
         _log.info("Stopping job.", job_id)

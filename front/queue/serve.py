@@ -69,8 +69,9 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
     `load` comes first. limit … on_end: see JobLoop.
     """
     import runpod
-    from runpod.serverless.modules import rp_job, rp_scale
+    from runpod.serverless.modules import rp_job, rp_ping, rp_scale
 
+    from front.queue.connections import renew_pings
     from front.queue.delivery import Chunk, Delivery, parts
     from front.queue.loop import JobLoop
     from job import refusal
@@ -87,6 +88,7 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
             if outputs := opened.pop(_this_task(), None):
                 await outputs.aclose()
 
+    renew_pings(rp_ping.Heartbeat)
     rp_job.stream_result, rp_job.send_result = delivery.stream, delivery.result
     rp_scale.JobScaler = functools.partial(JobLoop, limit=limit, ending=ending, delivery=delivery,
                                            fail_all=fail_all, on_poll=on_poll, on_end=on_end, run=run)

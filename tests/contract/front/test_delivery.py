@@ -255,3 +255,34 @@ async def test_an_error_that_is_refused_is_not_followed_by_another(opened):
     site, posts, session = await opened(404)
     await posts.result(session, {"error": "no"}, JOB)
     assert len(site.posts) == 1 and not posts.answered(asyncio.current_task(), 0.0)
+
+
+async def test_a_post_under_way_at_a_thaw_is_made_again_soon(opened, monkeypatch):
+    monkeypatch.setattr(delivery, "_GRACE", 0.05)
+    monkeypatch.setattr(delivery, "_POST_LIMIT", 3600.0)
+    site, posting, session = await opened(None, 200)
+    delivering = asyncio.create_task(posting.stream(session, {"output": "data: 1\n\n"}, STREAM))
+    await site.arrived.wait()
+    posting.thawed()
+    await delivering
+    assert site.bodies == [{"output": "data: 1\n\n"}] * 2 and not posting._open
+
+
+async def test_a_post_that_is_answered_within_its_grace_is_made_once(opened):
+    site, posting, session = await opened(200)
+    delivering = asyncio.create_task(posting.result(session, {"output": ["done"]}, JOB))
+    await site.arrived.wait()
+    posting.thawed()
+    await delivering
+    assert site.bodies == [{"output": ["done"]}]
+
+
+async def test_a_thaw_gives_no_attempt_more_than_it_had(opened, monkeypatch):
+    monkeypatch.setattr(delivery, "_POST_LIMIT", 0.05)
+    monkeypatch.setattr(delivery, "_GRACE", 3600.0)
+    site, posting, session = await opened(None, 200)
+    delivering = asyncio.create_task(posting.result(session, {"output": ["done"]}, JOB))
+    await site.arrived.wait()
+    posting.thawed()
+    await delivering
+    assert len(site.posts) == 2

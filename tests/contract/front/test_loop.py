@@ -13,7 +13,7 @@ from runpod.http_client import TooManyRequests
 from runpod.serverless.modules.rp_logger import RunPodLogger
 from runpod.serverless.modules.worker_state import JobsProgress
 
-from front.queue import loop
+from front.queue import loop, polls
 from front.queue.delivery import Delivery
 from front.queue.loop import JobLoop
 
@@ -221,7 +221,7 @@ async def test_too_many_requests_is_heeded(monkeypatch):
 
 
 async def test_a_poll_that_hangs_is_closed_and_made_again(monkeypatch):
-    monkeypatch.setattr(loop, "POLL_LIMIT", 0.05)
+    monkeypatch.setattr(polls, "LIMIT", 0.05)
     async with opened() as (shop, _):
         while len(shop.asked) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -268,7 +268,7 @@ async def test_a_stop_reaches_a_running_job_alone():
 
 async def test_a_stop_reaches_a_job_before_its_first_step():
     async with opened() as (shop, _):
-        shop.loop._begin(None, {"id": "a", "input": {}})
+        shop.loop._begin({"id": "a", "input": {}})
         shop.loop.stop_job("a")
         shop.add("b")
         await shop.until(lambda: "b" in shop.running)
@@ -447,3 +447,98 @@ async def test_the_memory_of_ended_jobs_is_bounded(monkeypatch):
             shop.release(name)
             await shop.settled()
         assert list(shop.loop._ended) == names(3, 3)
+
+
+# ------------------------------------------------------------------ a thaw
+@pytest.fixture
+def frost(monkeypatch):
+    """frost(shop) lets a thaw be noticed."""
+    thaws = [0]
+    monkeypatch.setattr(polls, "thaws", lambda: thaws[0])
+
+    def noticed(shop):
+        thaws[0] += 1
+        shop.loop._thawed()
+    return noticed
+
+
+async def test_a_thaw_begins_a_poll_at_once_and_what_the_old_one_brings_runs_too(frost):
+    async with opened() as (shop, _):
+        await shop.settled()
+        assert shop.asked == [CONCURRENCY]
+        frost(shop)
+        await shop.settled()
+        assert shop.asked == [CONCURRENCY] * 2
+        shop.add("old")  # the first to wait gets it
+        await shop.until(lambda: "old" in shop.running)
+        shop.add("new")
+        await shop.until(lambda: "new" in shop.running)
+        shop.release("old", "new")
+        await shop.settled()
+        assert sorted(name for name, _ in shop.posts.results) == ["new", "old"]
+
+
+async def test_a_poll_that_began_after_the_thaw_is_not_overtaken(frost):
+    async with opened() as (shop, _):
+        await shop.settled()
+        shop.loop._thawed()  # the news of a thaw before it
+        await shop.settled()
+        assert shop.asked == [CONCURRENCY]
+
+
+async def test_many_thaws_make_no_pause(frost, monkeypatch):
+    async with opened(monkeypatch) as (shop, pauses):
+        for _ in range(2):
+            await shop.settled()
+            frost(shop)
+        await shop.settled()
+        assert len(shop.asked) == 3 and pauses == []
+
+
+async def test_stops_are_heard_over_the_old_poll_and_the_new_one(frost):
+    async with opened() as (shop, _):
+        shop.add("a", "b")
+        await shop.until(lambda: len(shop.running) == 2)
+        frost(shop)
+        await shop.settled()
+        shop.stops.put_nowait("a")
+        shop.stops.put_nowait("b")
+        await asyncio.wait(shop.loop.running)
+        assert shop.cancelled == ["a", "b"]
+
+
+async def test_what_overtaken_polls_bring_at_the_end_still_runs(frost):
+    async with opened() as (shop, _):
+        await shop.settled()
+        frost(shop)
+        await shop.settled()
+        shop.loop.stop(60)
+        await shop.settled()
+        shop.add("old", "new")
+        await shop.until(lambda: len(shop.running) == 2)
+        shop.release("old", "new")
+        await asyncio.wait_for(shop.task, 30)
+        assert sorted(shop.ended) == ["new", "old"] and not shop.failed
+
+
+async def test_an_overtaken_poll_that_fails_disturbs_nothing(frost):
+    async with opened() as (shop, _):
+        await shop.settled()
+        frost(shop)
+        await shop.settled()
+        shop.waiting.put_nowait(ConnectionResetError("gone"))
+        await shop.settled()
+        assert len(shop.asked) == 2
+        shop.add("a")
+        await shop.until(lambda: "a" in shop.running)
+
+
+async def test_a_stop_that_overtakes_a_job_of_an_overtaken_poll_is_heeded(frost):
+    async with opened() as (shop, _):
+        await shop.settled()
+        frost(shop)
+        await shop.settled()
+        shop.loop.stop_job("old")
+        shop.add("old")
+        await shop.settled()
+        assert shop.loop.running == [] and "old" not in shop.running

@@ -1,0 +1,97 @@
+"""The connections to the platform: those that are still good.
+
+While a worker is frozen its connections may vanish without a word: no packet ever says so, and what waits on one waits
+for its whole limit. So after a thaw everything new goes over new ones. What is under way stays where it is, for the old
+ones may live all the same, and what they bring must not be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+from runpod.http_client import AsyncClientSession
+
+from clock import thaws
+
+
+class _Pool:
+    """The connections that were made between two thaws."""
+
+    def __init__(self, session: aiohttp.ClientSession):
+        self.session, self.users = session, 0
+
+
+class Connections:
+    """In place of the SDK's one session, in whose way it takes requests; `async with` closes all that is left.
+
+    make: a session of the SDK.
+    """
+
+    def __init__(self, make: Callable[[], aiohttp.ClientSession] = AsyncClientSession):
+        self._make, self._thaws = make, thaws()
+        self._pool = _Pool(make())
+        self._old: set[_Pool] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Connections:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for pool in (self._pool, *self._old):
+            await pool.session.close()
+        await asyncio.gather(*self._closing)
+
+    def get(self, *args: Any, **kwargs: Any) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """As ClientSession.get."""
+        return self._request("GET", *args, **kwargs)
+
+    def post(self, *args: Any, **kwargs: Any) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """As ClientSession.post."""
+        return self._request("POST", *args, **kwargs)
+
+    @contextlib.asynccontextmanager
+    async def _request(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        self._renew()
+        pool = self._pool
+        pool.users += 1
+        try:
+            async with pool.session.request(method, *args, **kwargs) as response:
+                yield response
+        finally:
+            pool.users -= 1
+            self._sweep(pool)
+
+    def _renew(self) -> None:
+        if self._thaws == (now := thaws()):
+            return
+        self._thaws, old, self._pool = now, self._pool, _Pool(self._make())
+        self._old.add(old)
+        self._sweep(old)
+
+    def _sweep(self, pool: _Pool) -> None:
+        if not pool.users and pool in self._old:
+            self._old.discard(pool)
+            closing = asyncio.get_running_loop().create_task(pool.session.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+
+def renew_pings(heartbeat: Any) -> None:
+    """Have the SDK's process of pings, whose class `heartbeat` is, begin anew with its connections after a thaw.
+
+    On one that has vanished it would wait for twice its interval, 20 s, before it makes another.
+    """
+    send = heartbeat._send_ping
+
+    def renewed(self: Any) -> None:
+        now = thaws()
+        if getattr(self, "_thaws", now) != now:
+            self._session.close()  # which only drops what is open; the next request opens another
+        self._thaws = now
+        send(self)
+
+    heartbeat._send_ping = renewed
