@@ -118,9 +118,14 @@ def test_a_child_process_has_a_clock_of_its_own():
     end = clock.listen(heard.append)
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
-        os.write(write, b"reads" if clock.awake() > 0 and clock._clock._thread.is_alive()
-                 and not clock._clock._listeners else b"fails")
-        os._exit(0)
+        try:
+            own = clock.reading._clock
+            os.write(write, b"reads" if clock.awake() > 0 and own._thread.is_alive() and not own._listeners
+                     else b"fails")
+        finally:
+            os._exit(0)
+    os.close(write)
     os.waitpid(pid, 0)
     end()
-    assert os.read(read, 5) == b"reads"
+    with open(read, "rb") as told:
+        assert told.read() == b"reads"
