@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from answer import streaming
 from answer.newest import Newest
 from answer.pace import Pace, Silence
-from answer.running import Running
+from answer.running import Last, Running
 from answer.told import MESSAGES, Told, by_engine
 from answer.wire import Reply
 
@@ -40,16 +40,20 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
             if unpaced < 0:
                 await pace.turn(reply, begun, young=begun == first)
             data = reply.arrived() or await silence.some(reply)
+            over = not data or reply.ended.done()  # then all of it has been read
             heard()
             if data:
                 buffer.feed(data)
-            else:
+            if over:
                 buffer.finish()
             block, held = held + buffer.take(), b""
-            if data and not job.last and _only_opens(block, job.request.path):
+            if not over and not job.last and _only_opens(block, job.request.path):
                 held = block
                 continue
-            for chunk in chunks(block, newest, not data, chunk_bytes, job.request.path, reply.status):
+            found = list(chunks(block, newest, over, chunk_bytes, job.request.path, reply.status))
+            if over and found and isinstance(found[-1], str):
+                found[-1] = Last(found[-1])
+            for chunk in found:
                 if isinstance(chunk, Told):
                     raise chunk
                 pace.streams += not begun  # one that still waits for its first token takes no share
@@ -58,7 +62,7 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
                 if unpaced >= 0:
                     unpaced -= chunk.count("\n\n")
                 await job.give(chunk)
-            if not data:
+            if over:
                 return
     finally:
         silence.end()

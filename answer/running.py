@@ -9,6 +9,12 @@ from answer.request import Request
 from utils import JobError
 
 
+class Last(str):
+    """A chunk after which none follows: who sends it may send the end with it."""
+
+    __slots__ = ()
+
+
 class Running:
     """`carrying` is the task that talks to the engine. It hands over one piece at a time, and waits with the next
     until the other side is back from delivering it. last: what was handed over last; aborts: what tells the engine to

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 import utils
+from answer.running import Last
 from answer.told import error_event
 from front.http import shapes
 from front.http.gate import Full
@@ -20,6 +21,12 @@ from utils import JobError
 Piece = str | dict[str, Any] | list[Any]
 
 _PIECE = 2**18  # bytes of a whole answer that are sent at once
+_SWALLOWED = 2**15  # bytes that a connection on which nothing waits takes without a wait (aiohttp, uvloop: 64 KiB)
+
+
+class _Stream(web.StreamResponse):
+    # The head leaves with what comes first: each writing costs the worker as much as all that is done with a token.
+    _send_headers_immediately = False
 
 
 class Reply:
@@ -36,7 +43,7 @@ class Reply:
         stream was sent; afterwards the stream gets an event of it."""
         body = body if isinstance(body, dict) else {}
         self._body = {"request_id": f"resp_{job_id}", **body}
-        stream = self._stream = web.StreamResponse(headers={
+        stream = self._stream = _Stream(headers={
             **self._headers, "Content-Type": "text/event-stream", "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no"})
         # The engine refuses within milliseconds. After this the head goes out, with status 200 for good: a client may
@@ -52,13 +59,14 @@ class Reply:
                     return shapes.dumps(piece)
                 await stream.prepare(self._request)
             while piece is not None:
-                await self._write(piece if isinstance(piece, str) else f"data: {json.dumps(piece)}\n\n")
+                text = piece if isinstance(piece, str) else f"data: {json.dumps(piece)}\n\n"
+                await self._write(text, last=isinstance(piece, Last))
                 try:
                     piece = await anext(pieces, None)
                 except JobError as error:  # its event was sent
                     self._log(error)
                     piece = None
-            await stream.write_eof()
+            await self._send(b"", last=True)
         except (ConnectionError, TimeoutError):
             self._gone()
         finally:
@@ -88,8 +96,7 @@ class Reply:
                 return self._refusal(error, {"Retry-After": "5"} if error.code == 503 else {})
             if "Content-Length" in self._stream.headers:  # half of an answer must not be taken for all of it
                 raise ConnectionError
-            await self._write(error_event(error, self._request.path, self._body))
-            await self._stream.write_eof()
+            await self._write(error_event(error, self._request.path, self._body), last=True)
         except (ConnectionError, TimeoutError):
             self._gone()
         assert self._stream is not None
@@ -112,13 +119,19 @@ class Reply:
             answer.force_close()
         return answer
 
-    async def _write(self, text: str) -> None:
-        await self._send(text.encode("utf-8", "replace"))
+    async def _write(self, text: str, last: bool) -> None:
+        await self._send(text.encode("utf-8", "replace"), last)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes, last: bool = False) -> None:
+        """last: nothing follows; once that was said, nothing more is sent."""
         assert self._stream is not None
+        write = self._stream.write_eof if last else self._stream.write
+        transport = self._request.transport
+        if transport is not None and not transport.get_write_buffer_size() and len(data) < _SWALLOWED:
+            await write(data)  # this waits for nobody, and needs no clock
+            return
         async with asyncio.timeout(self._manners.write_seconds):
-            await self._stream.write(data)
+            await write(data)
 
     def _log(self, error: JobError) -> None:
         current().failed(error)
@@ -140,7 +153,11 @@ class _Head:
         self._alarm = None if delay is None else asyncio.get_running_loop().call_later(delay, self._send)
 
     def _send(self) -> None:
-        self._sending = asyncio.get_running_loop().create_task(self._stream.prepare(self._request))
+        self._sending = asyncio.get_running_loop().create_task(self._now())
+
+    async def _now(self) -> None:
+        if writer := await self._stream.prepare(self._request):
+            writer.send_headers()
 
     async def sent(self) -> bool:
         """Whether it has been sent; if not, it will not be."""

@@ -22,6 +22,7 @@ from front.http.gate import Full, Gate
 from front.http.keys import Keys
 from front.http.manners import METHODS, Manners, Stage
 from front.http.replies import Piece, Reply
+from front.http.turns import Turns
 from meter.record import current
 from utils import JobError
 
@@ -39,6 +40,7 @@ class Front:
 
     def __init__(self, keys: Keys, gate: Gate, manners: Manners, stage: Callable[[], Stage]):
         self._keys, self._gate, self._manners, self._stage = keys, gate, manners, stage
+        self._turns = Turns()
         self._bodies = Bodies(manners, gate.patience)
         self.running: set[asyncio.Task[Any]] = set()
 
@@ -90,6 +92,7 @@ class Front:
             job_input = {"route": request.raw_path, "method": method, "body": await json_of(raw),
                          "headers": who.headers}
             del raw
+            await self._turns.mine()
             async with self._gate.passing() as current().queued, contextlib.aclosing(
                     _pieces(answer, job_input, who)) as pieces:
                 said = await reply.carry(pieces, job_input["body"], who.job_id)

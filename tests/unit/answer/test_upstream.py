@@ -9,6 +9,7 @@ import pytest
 from answer import upstream
 from answer.outcome import DECISIONS
 from answer.request import Request
+from answer.running import Last
 from answer.upstream import KEEPALIVE, ConnectionBroke, Patience, Upstream
 from answer.wire import Broke, Unreached
 from tests.unit.answer.dialogue import BROKEN, Engine, Network, Reply, events, whole
@@ -52,6 +53,22 @@ async def test_an_answer():
     network = Network(whole({"a": 1}))
     assert await collect(network, request()) == ([{"a": 1}], None)
     assert network.aborted == []
+
+
+async def test_the_last_chunk_of_a_stream_says_so():
+    class Over(Reply):
+        def arrived(self):
+            data = super().arrived()
+            if not self._parts and not self.ended.done():
+                self.ended.set_result(None)
+            return data
+
+    chunks, failed = await collect(Network(Over(*events("a", "b"))), request(stream=True))
+    assert (chunks, failed) == (['data: "a"\n\n', 'data: "b"\n\n'], None)
+    assert [isinstance(chunk, Last) for chunk in chunks] == [False, True]
+    chunks, failed = await collect(Network(Over(*events("a", {"error": {"message": "no"}}))), request(stream=True))
+    assert failed and not any(isinstance(chunk, Last) for chunk in chunks)  # the event of the failure follows
+    assert len(chunks) == 2
 
 
 async def test_a_stream():

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from answer.running import Last
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
@@ -65,6 +66,43 @@ async def test_an_answer_that_is_not_read_is_given_up(piece, capsys):
         await asyncio.wait_for(gone(capsys), 30)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(30_000_000)
+        writer.close()
+
+
+async def test_the_end_is_sent_with_the_last_piece_whoever_is_still_at_it():
+    done = asyncio.Event()
+
+    async def answer(_, job_id):
+        yield "data: 1\n\n"
+        yield Last("data: 2\n\n")
+        await done.wait()
+
+    async with TestClient(TestServer(front_of(answer).app())) as client:
+        async with client.post(CHAT, json={"stream": True}) as response:
+            assert await response.text() == "data: 1\n\ndata: 2\n\n"
+        done.set()
+
+
+@pytest.mark.parametrize("head_seconds", [0.01, 1000])
+async def test_a_head_that_was_sent_before_is_not_sent_again(head_seconds):
+    go = asyncio.Event()
+
+    async def answer(_, job_id):
+        await go.wait()
+        yield Last("data: 1\n\n")
+
+    async with TestServer(front_of(answer, head_seconds=head_seconds).app()) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\nConnection: close\r\n\r\n"
+                     b'{"stream":true}')
+        if head_seconds < 1:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            go.set()
+        else:
+            go.set()
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n") and b"text/event-stream" in head
+        assert await asyncio.wait_for(reader.read(), 30) == b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
         writer.close()
 
 
