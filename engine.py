@@ -7,9 +7,10 @@ loop. Its processes and their life belong to server/supervisor.py; what is said 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from clock import awake, thaws
 from server.diagnosis import SCANNED, diagnose, last_resort  # noqa: TID251 - the one package that stands below this module
@@ -96,6 +97,12 @@ class Engine:
         """The newest lines of the newest server's output, at most 200, secrets masked."""
         return self._supervisor.tree.tail(count) if self._supervisor.tree else []
 
+    @property
+    def trouble(self) -> str:
+        """How the server ended last and what to do about it, in one line without its own; "" when it never did."""
+        lines = [line for line in self._supervisor.reason.splitlines() if not line.startswith("    ")]
+        return " ".join(lines).replace(". Its last lines: ", ". ").removesuffix(" Its last lines:")
+
     def start(self) -> None:
         """Start the server; returns at once. Raises EngineError when the port is taken or the system refuses."""
         self._supervisor.start()
@@ -128,19 +135,26 @@ class Engine:
         """
         return self._supervisor.stop(grace)
 
-    async def available(self, timeout: float) -> int:
-        """Wait until the server can take a request, at most `timeout` seconds; at once when it is up. Returns its
-        `life`. Raises JobError 503 when it cannot. The first to ask after a thaw finds out whether it came through."""
-        owner, changed, loop = self._supervisor, asyncio.Event(), asyncio.get_running_loop()
-        if owner.up and self._proven == thaws():
-            return owner.life
+    @contextlib.contextmanager
+    def changes(self) -> Iterator[asyncio.Event]:
+        """An event of the running loop that is set after each change of `state`, for whoever waits to clear."""
+        changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def tell() -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(changed.set)
 
+        with self._supervisor.listening(tell):
+            yield changed
+
+    async def available(self, timeout: float) -> int:
+        """Wait until the server can take a request, at most `timeout` seconds; at once when it is up. Returns its
+        `life`. Raises JobError 503 when it cannot. The first to ask after a thaw finds out whether it came through."""
+        owner, loop = self._supervisor, asyncio.get_running_loop()
+        if owner.up and self._proven == thaws():
+            return owner.life
         deadline = loop.time() + timeout
-        with owner.listening(tell):
+        with self.changes() as changed:
             while not (owner.up and await self._came_through()):
                 left = deadline - loop.time()
                 if owner.state in FINAL or owner.state is State.STOPPING:

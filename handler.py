@@ -73,7 +73,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
         cold.first_poll()
         return worker, settings.max_concurrency or engine.capacity()
 
-    HttpFront(settings, ending, meter).run(prepare)
+    HttpFront(settings, ending, meter, engine, cold.progress).run(prepare)
     return ending.status
 
 

@@ -24,7 +24,7 @@ _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
 class ModelFacts:
     """vocabulary: how many token ids the model has; context: the longest request in tokens; width: of its embeddings;
     dtype: the type of number that it computes with, in PyTorch's words. Each None when unknown. generates: False for a
-    model that only embeds; takes_embeds: False when `input_embeds` would end the server."""
+    model that only embeds; takes_embeds: False when `input_embeds` would end the server; images: it takes them."""
 
     vocabulary: int | None = None
     generates: bool = True
@@ -32,6 +32,7 @@ class ModelFacts:
     width: int | None = None
     dtype: str | None = None
     takes_embeds: bool = True
+    images: bool = False
 
 
 def learned(engine: Engine, name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:
@@ -53,9 +54,11 @@ def from_engine(engine: Engine) -> ModelFacts:
     probe = {"text": "a", "sampling_params": {"logit_bias": {str(NO_TOKEN): 0}}}
     log("asking the server how many tokens its model has, by one that no model has: its 400 for that is the answer")
     found = re.search(rb"keys in \[0, (\d+)\]", engine.get("/generate", body=json.dumps(probe).encode())[1])
-    generates, context = True, None
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        generates = json.loads(engine.get("/model_info")[1])["is_generation"] is not False
+    generates, images, context = True, False, None
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+        info = json.loads(engine.get("/model_info")[1])
+        images = info.get("has_image_understanding") is True
+        generates = info["is_generation"] is not False
     with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
         context = json.loads(engine.get("/v1/models")[1])["data"][0]["max_model_len"]
     radix_cache, dtype = True, None
@@ -64,7 +67,7 @@ def from_engine(engine: Engine) -> ModelFacts:
         radix_cache, dtype = server["disable_radix_cache"] is not True, server["dtype"]
     return ModelFacts(int(found[1]) + 1 if found else None, generates,
                       context if isinstance(context, int) and context > 0 else None,
-                      dtype=dtype if isinstance(dtype, str) else None, takes_embeds=radix_cache)
+                      dtype=dtype if isinstance(dtype, str) else None, takes_embeds=radix_cache, images=images)
 
 
 def from_config(name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local import environments
+from local import browser, environments
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,6 +42,7 @@ def _test(arguments: list[str]) -> int:
     # Built before the tests, so that a slow first installation shows its progress and no test waits for it.
     environments.engine_python()
     environments.tiny_model()
+    browser.install()
     tests = [str(python), "-m", "pytest", *arguments]
     for step in [tests] if arguments else [*_checks(python), tests]:
         status = subprocess.call(step, cwd=ROOT)
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
     if command == "test":
         return _test(rest)
     if command == "install":
+        browser.install()
         environments.worker_python()
         print(environments.engine_python())
         print(environments.tiny_model())

@@ -27,8 +27,8 @@ class Script:
     """How the engine treats one request. `…_at` is a token index: it happens before that token is sent.
 
     tokens: how many (None: the body's max_tokens, else 16). text: the answer itself, one token per
-    character group as `pieces` cuts it. repeat: `text` is one token, and comes so often. echo: the answer
-    is the prompt without its script. token_bytes:
+    character group as `pieces` cuts it. reasoning: stands before it, in /v1/chat/completions alone. repeat:
+    `text` is one token, and comes so often. echo: the answer is the prompt without its script. token_bytes:
     every generated token is padded to this many bytes, which makes huge events. tps: tokens per second of
     this stream, 0 as fast as possible. first_delay_ms: before the first token.
     die_at, die_code: the whole process ends (a negative code is a signal to itself). hang_at: nothing more
@@ -43,6 +43,7 @@ class Script:
 
     tokens: int | None = None
     text: str | None = None
+    reasoning: str | None = None
     repeat: int | None = None
     echo: bool = False
     token_bytes: int = 0

@@ -163,6 +163,8 @@ async def run_request(engine: Engine, request: web.Request, body: dict, shape_cl
         out = stream or (Stream(request, script) if record.stream else None)
         if out and shape_class is shapes.Generate:  # the other routes hold their headers for the first token
             await out.open()
+        if script.reasoning and isinstance(shape, shapes.Chat):
+            shape.reasoning = script.reasoning
         head, sent = shape.head(), []
         async for first, batch in due_tokens(engine, record, script, pieces):
             sent += batch

@@ -9,6 +9,7 @@ import time
 
 from aiohttp import web
 
+from local import scripted_info
 from local import scripted_shapes as shapes
 from local.scripted_control import Control
 from local.scripted_faults import Life, Script
@@ -17,7 +18,6 @@ from local.scripted_state import Engine
 
 MAX_BODY = 256 * 2**20
 OPEN_PATHS = ("/health", "/ready", "/metrics", "/_scripted/")  # SGLang serves the first three without a key
-VERSION = "0.5.23"
 
 
 class Server:
@@ -37,6 +37,7 @@ class Server:
             get(path, self.model_info)
         for path in ("/server_info", "/get_server_info"):
             get(path, self.server_info)
+        get("/v1/loads", self.loads)
         post("/v1/chat/completions", self.chat)
         post("/v1/completions", self.completions)
         post("/v1/messages", self.messages)
@@ -113,29 +114,13 @@ class Server:
             "param": "model", "code": "model_not_found"}}, status=404)
 
     async def model_info(self, request: web.Request) -> web.Response:
-        return web.json_response({
-            "model_path": self.options.model_path, "served_model_name": self.engine.model,
-            "tokenizer_path": self.options.model_path, "is_generation": not self.options.is_embedding,
-            "preferred_sampling_params": None, "weight_version": "default", "load_format": "auto",
-            "reasoning_parser": None, "tool_call_parser": None, "disaggregation_mode": "null",
-            "has_image_understanding": False, "has_audio_understanding": False,
-            "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]})
+        return web.json_response(scripted_info.model_info(self.options, self.engine))
 
     async def server_info(self, request: web.Request) -> web.Response:
-        """As the server: the flags at the top, and per data-parallel rank in `internal_states` the flags
-        again with the resolved `effective_max_running_requests_per_dp`."""
-        flags = {"model_path": self.options.model_path, "served_model_name": self.engine.model,
-                 "host": self.options.host, "port": self.options.port,
-                 "max_running_requests": self.options.max_running_requests,
-                 "max_queued_requests": self.options.max_queued_requests, "tp_size": 1,
-                 "dp_size": self.options.dp_size, "context_length": self.options.context_length,
-                 "is_embedding": self.options.is_embedding}
-        rank = flags | {"effective_max_running_requests_per_dp": self.options.max_running_requests,
-                        "last_gen_throughput": 0.0, "world_size": 1}
-        return web.json_response(flags | {
-            "status": "ready", "max_total_num_tokens": 16384,
-            "max_req_input_len": self.options.context_length - 6, "startup_time": self.life.ready_delay,
-            "internal_states": [rank] * self.options.dp_size, "version": VERSION, "frontend": "python"})
+        return web.json_response(scripted_info.server_info(self.options, self.engine, self.life.ready_delay))
+
+    async def loads(self, request: web.Request) -> web.Response:
+        return web.json_response(scripted_info.loads(self.options, self.engine))
 
     # ------------------------------------------------------------ inference
     async def chat(self, request: web.Request) -> web.StreamResponse:

@@ -96,7 +96,9 @@ def embeddings(tokens: list[list[int]], body: dict, model: str) -> dict:
 
 
 class Chat:
-    """/v1/chat/completions."""
+    """/v1/chat/completions. reasoning: what stands before the answer."""
+
+    reasoning: str | None = None
 
     def __init__(self, body: dict, rid: str, model: str, prompt_tokens: int):
         self.rid, self.prompt_tokens = rid, prompt_tokens
@@ -113,7 +115,8 @@ class Chat:
                          "finish_reason": reason, "matched_stop": matched}]})
 
     def head(self) -> str:
-        return self._event({"role": "assistant", "content": ""})
+        thought = self._event({"reasoning_content": self.reasoning}) if self.reasoning else ""
+        return self._event({"role": "assistant", "content": ""}) + thought
 
     def token(self, index: int, piece: str) -> str:
         return self.before + json.dumps(piece, ensure_ascii=False) + self.after
@@ -134,7 +137,7 @@ class Chat:
     def whole(self, text: str, tokens: int, reason: str) -> dict:
         return {"id": self.rid, "object": "chat.completion", "created": self.created, "model": self.model,
                 "choices": [{"index": 0,
-                             "message": {"role": "assistant", "content": text, "reasoning_content": None},
+                             "message": {"role": "assistant", "content": text, "reasoning_content": self.reasoning},
                              "logprobs": None, "finish_reason": reason,
                              "matched_stop": 2 if reason == "stop" else None}],
                 "usage": self.usage(tokens), "metadata": {"weight_version": "default"}}

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import utils
+from clock import awake
 from engine import Engine
 from job.model import ModelFacts
 from server import headstart
 from server.diagnosis import diagnose
 from server.processes import started_at
+from server.states import FINAL
 from settings import flags
 from settings.config import Settings
 from start import start_report, warmup
@@ -42,6 +44,7 @@ class ColdStart:
         self._spans: list[Span] = []  # in time.monotonic
         self._cache: CompileCache | None = None
         self._reported = self._launched = self._ready = False
+        self._polled: Span | None = None
         self._timeline = Timeline()  # of the newest start, in seconds since `engine.started_at`
         self._snapshot = snapshot
         process, container = started_at(os.getpid()), started_at(1)
@@ -120,10 +123,9 @@ class ColdStart:
         if self._reported:
             return
         self._reported = True
-        zero = self._engine.started_at
-        server = [span._replace(start=span.start + zero, end=span.end + zero) for span in self._timeline.spans]
-        last = max([zero, *(span.end for span in [*server, *self._spans])])
-        spans = [*self._spans, *self._restored(), *server, Span("first poll", last, max(last, time.monotonic()))]
+        server, last = self._server(), self._last()
+        self._polled = Span("first poll", last, max(last, time.monotonic()))
+        spans = [*self._spans, *self._restored(), *server, self._polled]
         utils.log(start_report.structured(spans))
         if self.wanted.svg:
             try:
@@ -140,6 +142,28 @@ class ColdStart:
         for span in [*self._spans, *self._restored(), *self._timeline.spans]:
             found[span.name] = found.get(span.name, 0.0) + span.end - span.start
         return found
+
+    def progress(self) -> dict[str, Any]:
+        """The newest start as far as it is, as start_report.report() has it. From any thread."""
+        engine, timeline = self._engine, self._timeline
+        zero = engine.started_at
+        over = engine.up or engine.state in FINAL
+        running = [] if over else [(name, start + zero) for name, start in timeline.running()]
+        if engine.life > 1:
+            return start_report.report(self._server(), running, awake())
+        if engine.up and not self._reported:
+            running = [("warm-up", self._last())]
+        polled = [self._polled] if self._polled else []
+        return start_report.report([*self._spans, *self._restored(), *self._server(), *polled], running, awake())
+
+    def _server(self) -> list[Span]:
+        """The phases of the server's newest start, in time.monotonic."""
+        zero = self._engine.started_at
+        return [span._replace(start=span.start + zero, end=span.end + zero) for span in list(self._timeline.spans)]
+
+    def _last(self) -> float:
+        """When the newest phase ended."""
+        return max([self._engine.started_at, *(span.end for span in [*self._server(), *list(self._spans)])])
 
     def restarted(self, after: float) -> None:
         """The server died and is ready again, `after` seconds since its newest start."""

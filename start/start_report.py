@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from server.diagnosis import SCANNED
 
@@ -107,6 +107,15 @@ class Timeline:
                 self._reached, self._last, chained = position, at, True
         return self._reached == len(MARKS) - 1
 
+    def running(self) -> list[tuple[str, float]]:
+        """(name, beginning) of what has begun and not ended; of what the server is at by the order of its start where
+        no line announced a beginning. Empty once it is ready. May be called beside `feed`, from another thread."""
+        if self._reached == len(MARKS) - 1:
+            return []
+        if begun := [(name, phase.start) for name, phase in dict(self._open).items() if phase.ended < phase.begun]:
+            return begun
+        return [(mark.name, self._last) for mark in MARKS[self._reached + 1:] if mark.begins is None][:1]
+
     def _end(self, phase: _Open, name: str, at: float) -> None:
         if phase.ended == phase.begun:
             return
@@ -128,17 +137,26 @@ def sentence(ready_after: float, spans: Sequence[Span], before: Sequence[Span] =
     return f"engine ready after {ready_after:.1f} s: " + ", ".join(f"{k} {v:.1f}" for k, v in seconds.items())
 
 
-def structured(spans: Iterable[Span]) -> str:
-    """The report as one line, PREFIX and JSON: {"total_s", "phases": [{"name", "start_s", "end_s"}, …]}.
+def report(spans: Iterable[Span], running: Sequence[tuple[str, float]] = (), now: float = 0.0) -> dict[str, Any]:
+    """{"total_s", "phases": [{"name", "start_s", "end_s"}, …]}, counted from the first beginning.
 
-    Counted from the first beginning; "meanwhile": true marks what ran beside the server.
+    "meanwhile": true marks what ran beside the server. `running`: (name, beginning) of what has not ended at `now`:
+    these come last, without an "end_s", and "total_s" is the time so far.
     """
     spans = sorted(spans, key=lambda span: (span.start, span.end))
-    zero = spans[0].start if spans else 0.0
-    phases = [{"name": span.name, "start_s": round(span.start - zero, 3), "end_s": round(span.end - zero, 3)}
-              | ({"meanwhile": True} if span.meanwhile else {}) for span in spans]
-    total = max((round(span.end - zero, 3) for span in spans), default=0.0)
-    return PREFIX + json.dumps({"total_s": total, "phases": phases})
+    zero = min((start for start in [*(span.start for span in spans), *(start for _, start in running)]), default=0.0)
+    phases: list[dict[str, Any]] = [
+        {"name": span.name, "start_s": round(span.start - zero, 3), "end_s": round(span.end - zero, 3)}
+        | ({"meanwhile": True} if span.meanwhile else {}) for span in spans]
+    phases += [{"name": name, "start_s": round(start - zero, 3)} for name, start in running]
+    total = max((round(end - zero, 3) for end in [*(span.end for span in spans), *([now] if running else [])]),
+                default=0.0)
+    return {"total_s": total, "phases": phases}
+
+
+def structured(spans: Iterable[Span]) -> str:
+    """The report as one line: PREFIX and JSON."""
+    return PREFIX + json.dumps(report(spans))
 
 
 def read(lines: Iterable[str]) -> list[Span]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Mapping
 
+from utils import JobError
+
 
 class Keys:
     """The keys of which a caller must show one; none at all lets everybody in."""
@@ -24,3 +26,9 @@ class Keys:
         # surrogateescape: a header may hold any bytes
         tried = [one.encode("utf-8", "surrogateescape") for one in shown if one]
         return any([hmac.compare_digest(one, key) for one in tried for key in self._keys])
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Raises JobError 401 for whoever is not admitted."""
+        if not self.admit(headers):
+            raise JobError("A key is missing or wrong: send one of WORKER_API_KEY as `Authorization: Bearer` or "
+                           "`x-api-key`.", type="authentication_error", code=401)

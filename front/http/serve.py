@@ -18,11 +18,14 @@ from front.http.keys import Keys
 from front.http.manners import Manners, Stage
 from front.http.measured import measuring
 from front.http.metrics import Metrics
+from front.http.page.routes import Page
+from front.http.page.view import View
 from front.http.server import Front
 from meter.prometheus import Prometheus
 from meter.requests import Meter
 
 if TYPE_CHECKING:
+    from engine import Engine
     from job.worker import Worker
     from settings.config import Settings
 
@@ -34,9 +37,10 @@ _CLOSING = 5.0     # seconds for answers that were cut off to be sent
 
 class HttpFront:
     """One worker's HTTP server, which serves until `ending` says that the process has to end. meter: is told of every
-    request."""
+    request; engine: which loads meanwhile; start: how far it is, see start/start_report.py report()."""
 
-    def __init__(self, settings: Settings, ending: process.Ending, meter: Meter):
+    def __init__(self, settings: Settings, ending: process.Ending, meter: Meter, engine: Engine,
+                 start: Callable[[], dict[str, Any]]):
         self._settings, self._ending, self.meter = settings.http, ending, meter
         self._engine_measures = settings.telemetry.engine_metrics is not False
         self._worker: Worker | None = None
@@ -51,6 +55,9 @@ class HttpFront:
         self._metrics = Metrics(figures)
         meter.sinks.append(figures)
         meter.waiting = lambda: self.gate.waiting
+        self._view = View(settings.served_model_name, engine, start, meter.summary, self.gate,
+                          lambda: self.stage() is Stage.LEAVING)
+        self._page = Page(self._keys, self._view)
 
     def stage(self) -> Stage:
         """What is said of this worker where its health is asked."""
@@ -66,6 +73,7 @@ class HttpFront:
 
     def _stop(self, patience: float) -> None:
         self._leaving = True
+        self._view.changed()
         if not self._stopping.done():
             self._stopping.set_result(awake() + patience)
             utils.log(f"stopping: {len(self.front.running)} running requests have {patience:.0f} s to finish "
@@ -75,7 +83,7 @@ class HttpFront:
         self._stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
-            app = self.front.app()
+            app = self.front.app(self._page.routes())
             app.middlewares.append(self._measuring)
             apart = settings.health_port != settings.port
             health = self.front.health_app() if apart else app
@@ -83,6 +91,7 @@ class HttpFront:
             await self._listen(stack, app, settings.port)
             if apart:
                 await self._listen(stack, health, settings.health_port)
+            stack.push_async_callback(self._page.farewell)
             utils.log(f"listening on {settings.host}:{settings.port}, because {settings.reason}")
             preparing = self._in_a_thread()
             first: set[asyncio.Future[Any]] = {preparing, self._stopping}
@@ -92,7 +101,8 @@ class HttpFront:
             worker, limit = preparing.result()
             self.gate.limit = limit or AT_ONCE
             stack.push_async_callback(worker.upstream.close)
-            self.front.answer, self._worker = worker.answer, worker
+            self.front.answer, self._worker, self._view.worker = worker.answer, worker, worker
+            self._view.changed()
             self._metrics.engine = worker.engine.get if self._engine_measures else None
             utils.log(f"serving over HTTP with up to {self.gate.limit} requests at once")
             await self._drain(worker, await self._stopping)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -44,10 +44,11 @@ class Front:
         self._bodies = Bodies(manners, gate.patience)
         self.running: set[asyncio.Task[Any]] = set()
 
-    def app(self) -> web.Application:
-        """Health and everything else, on one port."""
+    def app(self, page: Iterable[web.RouteDef] = ()) -> web.Application:
+        """Health, a page for people, and everything else, on one port."""
         app = web.Application()
         app.router.add_route("GET", self._manners.health_path, self.health)  # HEAD comes with it
+        app.add_routes(page)
         app.router.add_route("*", "/{path:.*}", self.request, expect_handler=_later)
         return app
 
@@ -100,9 +101,7 @@ class Front:
 
     def _admitted(self, request: web.Request) -> Answer:
         """What answers; nothing of the body was asked for yet. Raises JobError 401 and 503, and Full."""
-        if not self._keys.admit(request.headers):
-            raise JobError("A key is missing or wrong: send one of WORKER_API_KEY as `Authorization: Bearer` or "
-                           "`x-api-key`.", type="authentication_error", code=401)
+        self._keys.check(request.headers)
         if self._stage() is Stage.LEAVING:
             raise JobError("This worker is ending; send the request again.", type="overloaded_error", code=503)
         if self.answer is None:

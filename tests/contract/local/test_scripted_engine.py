@@ -145,6 +145,31 @@ async def test_server_info_gives_the_flags_and_the_resolved_limit_of_each_rank(e
 
 
 @module_loop
+async def test_how_full_it_is(engine):
+    _, idle = await engine.ask("GET", "/v1/loads?include=core")
+    [rank] = idle["loads"]
+    assert (rank["num_running_reqs"], rank["num_used_tokens"], rank["max_total_num_tokens"]) == (0, 0, 16384)
+
+
+async def test_it_says_what_its_flags_say_of_the_model(start):
+    engine = await start("--reasoning-parser", "qwen3", "--enable-multimodal", "--dp-size", "2")
+    _, info = await engine.ask("GET", "/model_info")
+    assert (info["reasoning_parser"], info["has_image_understanding"]) == ("qwen3", True)
+    assert [rank["dp_rank"] for rank in (await engine.ask("GET", "/v1/loads"))[1]["loads"]] == [0, 1]
+
+
+@module_loop
+async def test_reasoning_stands_before_the_answer(client):
+    whole = await client.chat.completions.create(model="tiny", messages=scripted(text="Paris.", reasoning="Hm."))
+    assert whole.choices[0].message.reasoning_content == "Hm." and whole.choices[0].message.content == "Paris."
+    stream = await client.chat.completions.create(
+        model="tiny", messages=scripted(text="Paris.", reasoning="Hm."), stream=True)
+    deltas = [chunk.choices[0].delta async for chunk in stream]
+    assert [delta.reasoning_content for delta in deltas[:2]] == [None, "Hm."]
+    assert "".join(delta.content or "" for delta in deltas) == "Paris."
+
+
+@module_loop
 async def test_unknown_paths_and_methods(engine):
     assert await engine.ask("GET", "/nope") == (404, {"detail": "Not Found"})
     assert await engine.ask("GET", "/generate") == (405, {"detail": "Method Not Allowed"})

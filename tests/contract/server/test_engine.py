@@ -83,6 +83,9 @@ def test_a_server_that_ends_while_it_starts_is_reported(build, source, ending):
     assert rest[:2] == ["    loading", "    torch.OutOfMemoryError: CUDA out of memory."]
     assert "MEM_FRACTION_STATIC" in rest[-1]
     assert engine.state in FINAL
+    # The same for people who are not shown the log.
+    assert engine.trouble.startswith(headline.removesuffix(" Its last lines:") + " What to do: ")
+    assert "MEM_FRACTION_STATIC" in engine.trouble and "loading" not in engine.trouble
 
 
 def test_a_silent_end_is_reported_too(build):

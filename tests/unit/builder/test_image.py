@@ -117,7 +117,9 @@ def test_builder_never_sees(path):
 
 @pytest.mark.parametrize("path", ["handler.py", "settings/config.py", "settings/flags/values.py", "server/guard.py",
                                   "start/kernels/cache_archive.py", "job/routes.py", "answer/upstream.py",
-                                  "front/queue/loop.py", "builder/flags.json", "local/runpod_platform.py",
+                                  "front/queue/loop.py", "front/http/page/files/page.html",
+                                  "front/http/page/files/page.js", "front/http/page/files/page.css",
+                                  "front/http/page/files/icon.svg", "builder/flags.json", "local/runpod_platform.py",
                                   "local/constraints-worker.txt", "LICENSE", "requirements.txt"])
 def test_builder_sees(path):
     assert (ROOT / path).is_file()

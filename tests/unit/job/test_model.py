@@ -56,6 +56,13 @@ def test_whether_it_generates(said, generates):
     assert learned(Server(model_info=said), "nowhere", {}).generates is generates
 
 
+@pytest.mark.parametrize("said, images", [({"has_image_understanding": True, "is_generation": True}, True),
+                                          ({"has_image_understanding": True}, True), ([], False), ({}, False),
+                                          ({"has_image_understanding": "yes"}, False)])
+def test_whether_it_takes_images(said, images):
+    assert learned(Server(model_info=said), "nowhere", {}).images is images
+
+
 @pytest.mark.parametrize("length, context", [(2048, 2048), (1, 1), (0, None), (-1, None), ("x", None), (None, None)])
 def test_the_context(length, context):
     assert learned(Server(v1_models={"data": [{"max_model_len": length}]}), "nowhere", {}).context == context

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from local import __main__ as local_main
-from local import environments
+from local import browser, environments
 
 PYTHON = "/env/bin/python"
 CHECKS = [[PYTHON, "-m", "ruff", "check", "."], [PYTHON, "-m", "mypy"], ["/env/bin/lint-imports"]]
@@ -26,6 +26,7 @@ def ran(monkeypatch):
     monkeypatch.setattr(environments, "worker_python", lambda: Path(PYTHON))
     monkeypatch.setattr(environments, "engine_python", lambda: None)
     monkeypatch.setattr(environments, "tiny_model", lambda: None)
+    monkeypatch.setattr(browser, "install", lambda: None)
     monkeypatch.setattr(local_main.subprocess, "call", commands.call)
     return commands
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from server.states import State
 from settings import config
 from start import cold_start, start_report
 from start.cold_start import ColdStart
@@ -64,6 +65,39 @@ def test_the_report_counts_from_the_engines_start(cold, said):
     first = min(span.start for span in cold._spans)
     assert spans["weights"].start == pytest.approx(zero + 3 - first, abs=0.01)
     assert spans["weights"].end - spans["weights"].start == pytest.approx(2, abs=0.01)
+
+
+def test_the_start_can_be_followed_from_the_first_line_to_the_first_poll(cold, said):
+    engine = SimpleNamespace(started_at=time.monotonic() - 100, state=State.STARTING, up=False, life=1)
+    listen = cold.listen()
+    cold.launched(engine)
+
+    def phases():
+        return {phase["name"]: phase for phase in cold.progress()["phases"]}
+
+    assert "end_s" in phases()["configuration"] and "end_s" not in phases()["server imports"]
+    listen("server_args=x", 2.0)
+    listen("Load weight begin", 3.0)
+    assert "end_s" in phases()["server imports"] and "end_s" not in phases()["weights"]
+    total = cold.progress()["total_s"]
+    assert total >= 100
+    listen("Load weight end", 5.0)
+    engine.state, engine.up = State.UP, True
+    assert "end_s" not in phases()["warm-up"] and "kv cache" not in phases()  # it is up, whatever it said
+    cold.first_poll()
+    told = cold.progress()
+    assert told["phases"][-1]["name"] == "first poll" and all("end_s" in phase for phase in told["phases"])
+    assert told == cold.progress()  # over
+    engine.state, engine.up, engine.life, engine.started_at = State.RESTARTING, False, 2, time.monotonic() - 10
+    cold.listen()
+    assert list(phases()) == ["server imports"] and 10 <= cold.progress()["total_s"] < total
+
+
+def test_nothing_runs_of_a_start_that_is_given_up(cold):
+    engine = SimpleNamespace(started_at=time.monotonic() - 100, state=State.GIVEN_UP, up=False, life=1)
+    cold.listen()("Load weight begin", 3.0)
+    cold.launched(engine)
+    assert all("end_s" in phase for phase in cold.progress()["phases"])
 
 
 class Cache:

@@ -93,6 +93,22 @@ def test_ranks_and_a_draft_model():
     assert "distributed init" in {span.name for span in spans} and spans[-1].end == 58
 
 
+def test_what_runs_is_told_at_every_moment():
+    timeline, seen = Timeline(), []
+    for line in GPU:
+        seen.append([name for name, _ in timeline.running()])
+        timeline.feed(line, float(len(seen)))
+    assert seen[:6] == [["server imports"], ["scheduler imports"], ["distributed init"], ["distributed init"],
+                        ["weights"], ["kv cache"]]
+    assert seen[8:11] == [["prefill graphs"], ["server"], ["decode graphs"]] and seen[-2:] == [["server warm-up"], []]
+    assert timeline.running() == []
+    ranks = Timeline()
+    ranks.feed("Load weight begin", 1.0)
+    ranks.feed("Load weight begin", 2.0)
+    ranks.feed("Load weight end", 3.0)
+    assert ranks.running() == [("weights", 1.0)]  # one of two ranks has it
+
+
 def test_readiness_is_told_once():
     timeline = Timeline()
     assert [timeline.feed(line, 1.0) for line in GPU] == [False] * 14 + [True, False]
@@ -150,6 +166,16 @@ def test_the_structured_line_is_counted_from_the_first_beginning():
         {"name": "container", "start_s": 0.0, "end_s": 1.25},
         {"name": "worker imports", "start_s": 1.5, "end_s": 3.0, "meanwhile": True},
         {"name": "server imports", "start_s": 1.5, "end_s": 10.0}]}
+
+
+def test_a_report_of_a_start_that_is_not_over():
+    told = start_report.report([Span("python", 5.0, 6.0), Span("imports", 5.5, 6.5, True)], [("weights", 6.0)], 9.0)
+    assert told == {"total_s": 4.0, "phases": [
+        {"name": "python", "start_s": 0.0, "end_s": 1.0},
+        {"name": "imports", "start_s": 0.5, "end_s": 1.5, "meanwhile": True}, {"name": "weights", "start_s": 1.0}]}
+    assert start_report.report([], [("server imports", 3.0)], 4.5) == {
+        "total_s": 1.5, "phases": [{"name": "server imports", "start_s": 0.0}]}
+    assert start_report.report([]) == {"total_s": 0.0, "phases": []}
 
 
 def test_a_workers_log_is_read_in_both_forms():

@@ -28,6 +28,13 @@ def test_anything_else_does_not(headers):
     assert not KEYS.admit(headers)
 
 
+def test_whoever_is_not_admitted_is_told_what_to_send():
+    KEYS.check({"x-api-key": "sesame"})
+    with pytest.raises(JobError, match="WORKER_API_KEY") as refused:
+        KEYS.check({"x-api-key": "wrong"})
+    assert refused.value.code == 401 and refused.value.type == "authentication_error"
+
+
 def test_without_keys_everybody_comes_in():
     assert Keys([]).admit({}) and Keys([]).admit({"Authorization": "Bearer x"})
 
