@@ -4,6 +4,7 @@
                           [--http]    the same without the platform: the worker serves over HTTP itself
     python3 -m local test [ARG ...]   install what is needed, check the code, and run the tests (ARGs go to pytest, and
                                       then it is pytest alone that runs)
+    python3 -m local clients [...]    install clients as their users run them, and run each through both fronts
     python3 -m local platform [...]   the stand-in for RunPod's platform alone; see --help behind it
     python3 -m local engine [...]     a scripted engine in place of SGLang, for faults and benchmarks
     python3 -m local install          only install, and build the demo model
@@ -64,7 +65,8 @@ def main(arguments: list[str]) -> int:
         print(environments.engine_python())
         print(environments.tiny_model())
         return 0
-    modules = {"demo": "local.demo", "platform": "local.runpod_platform", "engine": "local.scripted_engine"}
+    modules = {"demo": "local.demo", "platform": "local.runpod_platform", "engine": "local.scripted_engine",
+               "clients": "local.clients.run"}
     if command in modules:
         return _module(modules[command], rest)
     print(__doc__)

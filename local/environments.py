@@ -89,7 +89,7 @@ def worker_python(progress: Progress = print) -> Path:
     if chosen := os.environ.get("WORKER_SGLANG_WORKER_PYTHON"):
         return Path(chosen)
     requirements, dev, constraints = map(str, WORKER_FILES)
-    return _environment("worker", WORKER_FILES, progress, [
+    return environment("worker", WORKER_FILES, progress, [
         ("the worker's packages", ["-r", requirements, "-r", dev, "-c", constraints]),
     ])
 
@@ -101,7 +101,7 @@ def engine_python(progress: Progress = print) -> Path:
     """
     if chosen := os.environ.get("WORKER_SGLANG_ENGINE_PYTHON"):
         return Path(chosen)
-    return _environment("engine", ENGINE_FILES, progress, [
+    return environment("engine", ENGINE_FILES, progress, [
         ("the CPU engine's packages (2 GB or more)", ["-r", str(ENGINE_FILES[0])]),
         ("SGLang", ["--no-deps", SGLANG]),
         ("torchvision", ["--no-deps", "--target", "{site}", *TORCHVISION_WHEEL, TORCHVISION]),
@@ -113,14 +113,14 @@ def tiny_model(progress: Progress = print) -> Path:
 
     What it answers is in `local/corpus.py`; serve it as `corpus.SERVED_NAME`.
     """
-    folder = cache_root() / f"tiny-model-{_key(MODEL_FILES)}"
-    with _once(folder, progress) as missing:
+    folder = cache_root() / f"tiny-model-{key_of(MODEL_FILES)}"
+    with once(folder, progress) as missing:
         if missing:
             python = engine_python(progress)
             environ = engine_environ(os.environ)
             environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ["PYTHONPATH"]])
             command = [str(python), "-W", "ignore", "-m", "local.tiny_model", str(folder)]
-            _run("training the tiny demo model", command, folder.with_suffix(".log"), progress, environ)
+            run_step("training the tiny demo model", command, folder.with_suffix(".log"), progress, environ)
     return folder
 
 
@@ -144,29 +144,31 @@ def engine_environ(base: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _environment(name: str, files: tuple[Path, ...], progress: Progress, steps: list[tuple[str, list[str]]],
-                 salt: str = "") -> Path:
-    # A virtual environment cannot be moved, so it is built where it stays; `_once` says when it is whole.
+def environment(name: str, files: tuple[Path, ...], progress: Progress, steps: list[tuple[str, list[str]]],
+                salt: str = "") -> Path:
+    """The Python of a virtual environment in the cache, made by `steps` of (what, pip's arguments) when missing; a new
+    one when `files` or `salt` change. SetupError on failure."""
+    # A virtual environment cannot be moved, so it is built where it stays; `once` says when it is whole.
     if sys.version_info < OLDEST_PYTHON:
         raise SetupError(f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed; this is "
                          f"{platform.python_version()} ({sys.executable})")
     about = f"{platform.python_implementation()} {sys.version_info[:2]} {platform.machine()} {salt}"
-    folder = cache_root() / f"{name}-{_key(files, about)}"
+    folder = cache_root() / f"{name}-{key_of(files, about)}"
     python = folder / "bin" / "python"
     # `python` is a link to the interpreter that made it, which a system upgrade may have taken away.
-    with _once(folder, progress, python) as missing:
+    with once(folder, progress, python) as missing:
         if missing:
             log = folder.with_suffix(".log")
             venv = [sys.executable, "-m", "venv", str(folder)]
-            _run(f"making a virtual environment in {folder}", venv, log, progress)
+            run_step(f"making a virtual environment in {folder}", venv, log, progress)
             site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
             for what, arguments in steps:
                 command = [str(python), *PIP_INSTALL, *(part.format(site=site) for part in arguments)]
-                _run(f"installing {what}", command, log, progress)
+                run_step(f"installing {what}", command, log, progress)
     return python
 
 
-def _key(files: tuple[Path, ...], about: str = "") -> str:
+def key_of(files: tuple[Path, ...], about: str = "") -> str:
     """Changes with the content of any of `files` and with `about`."""
     digest = hashlib.sha256(about.encode())
     for file in files:
@@ -176,7 +178,7 @@ def _key(files: tuple[Path, ...], about: str = "") -> str:
 
 
 @contextlib.contextmanager
-def _once(folder: Path, progress: Progress, needed: Path | None = None) -> Iterator[bool]:
+def once(folder: Path, progress: Progress, needed: Path | None = None) -> Iterator[bool]:
     """Yields whether `folder` must be made, alone among all processes; marks it whole when the body succeeds.
 
     What an interrupted attempt left is removed first. `needed`: a file without which the folder is not whole.
@@ -206,8 +208,8 @@ def _once(folder: Path, progress: Progress, needed: Path | None = None) -> Itera
         marker.touch()
 
 
-def _run(what: str, command: list[str], log: Path, progress: Progress,
-         environ: Mapping[str, str] | None = None) -> None:
+def run_step(what: str, command: list[str], log: Path, progress: Progress,
+             environ: Mapping[str, str] | None = None) -> None:
     """Run to the end with the output in `log`, saying now and then how it goes."""
     progress(f"{what} ...")
     start = time.monotonic()

@@ -34,7 +34,7 @@ def steps(monkeypatch):
             python.parent.mkdir(parents=True)
             python.touch()
 
-    monkeypatch.setattr(environments, "_run", run)
+    monkeypatch.setattr(environments, "run_step", run)
     return commands
 
 
@@ -84,32 +84,32 @@ def test_key_follows_the_content_of_every_file(tmp_path):
     files = tmp_path / "a.txt", tmp_path / "b.txt"
     files[0].write_text("one")
     files[1].write_text("two")
-    first = environments._key(files)
-    assert environments._key(files) == first != environments._key(files, "Python 3.12")
+    first = environments.key_of(files)
+    assert environments.key_of(files) == first != environments.key_of(files, "Python 3.12")
     files[1].write_text("three")
-    second = environments._key(files)
+    second = environments.key_of(files)
     files[0].write_text("onet")
     files[1].write_text("hree")
-    assert len({first, second, environments._key(files)}) == 3
+    assert len({first, second, environments.key_of(files)}) == 3
 
 
 def test_made_once_and_found_again(cache):
     folder, lines = cache / "thing", []
-    with environments._once(folder, lines.append) as missing:
+    with environments.once(folder, lines.append) as missing:
         assert missing
         folder.mkdir()
-    with environments._once(folder, lines.append) as missing:
+    with environments.once(folder, lines.append) as missing:
         assert not missing
     assert lines == []
 
 
 def test_interrupted_attempt_is_removed_and_made_again(cache):
     folder = cache / "thing"
-    with pytest.raises(KeyboardInterrupt), environments._once(folder, print):
+    with pytest.raises(KeyboardInterrupt), environments.once(folder, print):
         folder.mkdir()
         (folder / "half").touch()
         raise KeyboardInterrupt
-    with environments._once(folder, print) as missing:
+    with environments.once(folder, print) as missing:
         assert missing and not folder.exists()
         folder.mkdir()
 
@@ -118,7 +118,7 @@ def test_made_again_when_the_interpreter_behind_it_is_gone(cache):
     folder = cache / "thing"
     interpreter = cache / "python3"
     for _ in range(2):
-        with environments._once(folder, print, folder / "python") as missing:
+        with environments.once(folder, print, folder / "python") as missing:
             assert missing
             folder.mkdir()
             interpreter.touch()
@@ -130,11 +130,11 @@ def test_second_caller_waits_for_the_first_and_makes_nothing(cache):
     folder, waiting, result = cache / "thing", threading.Event(), []
 
     def second():
-        with environments._once(folder, lambda line: waiting.set()) as missing:
+        with environments.once(folder, lambda line: waiting.set()) as missing:
             result.append(missing)
 
     thread = threading.Thread(target=second)
-    with environments._once(folder, print) as missing:
+    with environments.once(folder, print) as missing:
         assert missing
         thread.start()
         assert waiting.wait(10) and result == []
@@ -165,17 +165,17 @@ def test_engine_environment_installs_sglang_without_its_dependencies(steps):
 
 
 def test_failed_installation_leaves_nothing_that_looks_whole(monkeypatch, steps):
-    run = environments._run
+    run = environments.run_step
 
     def fail(what, command, log, progress, environ=None):
         run(what, command, log, progress, environ)
         if "pip" in command:
             raise environments.SetupError("no network")
 
-    monkeypatch.setattr(environments, "_run", fail)
+    monkeypatch.setattr(environments, "run_step", fail)
     with pytest.raises(environments.SetupError, match="no network"):
         environments.worker_python()
-    monkeypatch.setattr(environments, "_run", run)
+    monkeypatch.setattr(environments, "run_step", run)
     environments.worker_python()
     assert len(steps) == 4
 
@@ -197,8 +197,8 @@ def test_too_old_python_is_refused(monkeypatch, steps):
 
 def test_model_is_trained_by_the_engine_python_and_cached(monkeypatch, steps):
     monkeypatch.setenv("WORKER_SGLANG_ENGINE_PYTHON", "/opt/b/bin/python")
-    folder = environments.cache_root() / f"tiny-model-{environments._key(environments.MODEL_FILES)}"
-    monkeypatch.setattr(environments, "_run",
+    folder = environments.cache_root() / f"tiny-model-{environments.key_of(environments.MODEL_FILES)}"
+    monkeypatch.setattr(environments, "run_step",
                         lambda what, command, *rest: (steps.append(command), folder.mkdir()))
     assert environments.tiny_model() == environments.tiny_model() == folder
     assert len(steps) == 1 and steps[0][0] == "/opt/b/bin/python"
@@ -207,7 +207,7 @@ def test_model_is_trained_by_the_engine_python_and_cached(monkeypatch, steps):
 
 def test_step_reports_its_time_and_keeps_its_output(tmp_path):
     lines = []
-    environments._run("a step", [sys.executable, "-c", "print('said')"], tmp_path / "log", lines.append)
+    environments.run_step("a step", [sys.executable, "-c", "print('said')"], tmp_path / "log", lines.append)
     assert lines[0] == "a step ..." and re.fullmatch(r"a step: done in \d+\.\d s", lines[1])
     assert (tmp_path / "log").read_text() == "said\n"
 
@@ -226,14 +226,14 @@ def test_long_step_shows_its_last_line(tmp_path, monkeypatch):
             released.append(line)
             go.write_text("on")
 
-    environments._run("a step", [sys.executable, "-c", program], tmp_path / "log", progress)
+    environments.run_step("a step", [sys.executable, "-c", program], tmp_path / "log", progress)
     assert re.fullmatch(r"  \d+ s: Collecting torch", lines[-2])
 
 
 def test_failing_step_shows_the_end_of_its_output(tmp_path):
     program = "import sys; print(*range(100), sep='\\n'); print('No matching distribution'); sys.exit(3)"
     with pytest.raises(environments.SetupError) as caught:
-        environments._run("a step", [sys.executable, "-c", program], tmp_path / "log", print)
+        environments.run_step("a step", [sys.executable, "-c", program], tmp_path / "log", print)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"a step failed with status 3; the end of {tmp_path / 'log'}:"
     assert lines[-1] == "No matching distribution" and lines[1] == "71"
@@ -242,7 +242,7 @@ def test_failing_step_shows_the_end_of_its_output(tmp_path):
 def test_missing_venv_module_is_explained(tmp_path):
     program = "print('ensurepip is not available.'); raise SystemExit(1)"
     with pytest.raises(environments.SetupError, match="apt-get install python3-venv"):
-        environments._run("a step", [sys.executable, "-c", program], tmp_path / "log", print)
+        environments.run_step("a step", [sys.executable, "-c", program], tmp_path / "log", print)
 
 
 def test_step_is_stopped_when_its_progress_fails(tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ def test_step_is_stopped_when_its_progress_fails(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        environments._run("a step", [sys.executable, "-c", "import signal; signal.pause()"],
+        environments.run_step("a step", [sys.executable, "-c", "import signal; signal.pause()"],
                           tmp_path / "log", progress)
     assert started[0].returncode == -9
 

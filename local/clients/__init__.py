@@ -1,0 +1,1 @@
+"""Clients as their users run them, through both fronts: `python3 -m local clients`."""
