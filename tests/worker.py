@@ -9,6 +9,7 @@ import os
 import sys
 
 from local.runpod_platform import Platform
+from tests.over_http import OverHttp
 from tests.support import LAUNCH, ROOT, free_port
 
 
@@ -29,7 +30,7 @@ def error_of(job) -> dict:
 class WorkerProcess:
     """`async with WorkerProcess(platform, environ) as worker`: started, connected, and gone at the end."""
 
-    def __init__(self, platform: Platform | None, environ: dict[str, str], *arguments: str, cwd=ROOT,
+    def __init__(self, platform: Platform | OverHttp | None, environ: dict[str, str], *arguments: str, cwd=ROOT,
                  ready_within: float = 60.0):
         self.platform, self.arguments, self.cwd = platform, arguments, cwd
         self.environ = {**environ, **(platform.worker_environ() if platform else {})}
@@ -58,13 +59,16 @@ class WorkerProcess:
             self._news.set()
 
     @property
+    def over_http(self) -> bool:
+        return isinstance(self.platform, OverHttp)
+
+    @property
     def output(self) -> str:
         return "\n".join(self.lines)
 
     async def connected(self) -> WorkerProcess:
-        """Wait until the worker asks for jobs; fails with its output when it ends instead."""
-        ready = asyncio.create_task(self.platform.wait_for(
-            lambda: self.platform.begun["job-take"] + self.platform.begun["job-take-batch"], self.ready_within))
+        """Wait until the worker asks for jobs, or takes requests; fails with its output when it ends instead."""
+        ready = asyncio.create_task(self._taking())
         ended = asyncio.create_task(self.process.wait())
         await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
         failed = not ready.done() or ready.exception() is not None
@@ -73,6 +77,13 @@ class WorkerProcess:
         if failed:
             raise AssertionError(f"the worker did not connect (status {self.process.returncode}):\n{self.output}")
         return self
+
+    async def _taking(self) -> None:
+        if isinstance(self.platform, OverHttp):
+            await self.platform.taking(self.ready_within)
+        else:
+            await self.platform.wait_for(
+                lambda: self.platform.begun["job-take"] + self.platform.begun["job-take-batch"], self.ready_within)
 
     async def line(self, fragment: str, timeout: float = 30.0) -> str:
         """Wait for a line of output that holds `fragment`."""

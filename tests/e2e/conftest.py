@@ -1,4 +1,5 @@
-"""One real SGLang on the CPU, one worker under the real SDK and one platform for the whole session."""
+"""One real SGLang on the CPU for the whole session, and two workers before it: one under the real SDK behind the
+platform's stand-in, one over HTTP."""
 
 import os
 import shlex
@@ -10,7 +11,10 @@ import pytest
 import pytest_asyncio
 
 from local import corpus, environments
+from local.relay_engine import launch_relay
 from local.runpod_platform import Platform
+from tests.e2e.fronts import FRONTS
+from tests.over_http import KEY, OverHttp
 from tests.support import free_port
 from tests.worker import WorkerProcess
 
@@ -38,25 +42,45 @@ def real_environ(engine_python, model_path) -> dict[str, str]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def platform():
-    async with Platform() as stand_in:
-        yield stand_in
+async def behind_queue(real_environ):
+    """(platform, worker): the worker whose engine it is."""
+    async with Platform() as stand_in, WorkerProcess(stand_in, real_environ, ready_within=240) as process:
+        yield stand_in, await process.connected()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def worker(platform, real_environ):
-    async with WorkerProcess(platform, real_environ, ready_within=240) as process:
-        yield await process.connected()
+async def over_http(behind_queue, real_environ):
+    """(front, worker): a worker over HTTP, which stands before the same engine."""
+    environ = {**real_environ, "SGLANG_PORT": str(free_port()), "HEAD_START": "off", "MAX_CONCURRENCY": "256",
+               "SGLANG_LAUNCH_COMMAND": launch_relay(int(real_environ["SGLANG_PORT"]))}
+    async with OverHttp() as front, WorkerProcess(front, environ) as process:
+        yield front, await process.connected()
+
+
+@pytest.fixture(params=FRONTS)
+def way(request, behind_queue, over_http):
+    """Every test that asks for a platform, a worker or a client is run through both fronts."""
+    return {"queue": behind_queue, "http": over_http}[request.param]
+
+
+@pytest.fixture
+def platform(way):
+    return way[0]
+
+
+@pytest.fixture
+def worker(way):
+    return way[1]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(platform, worker):
-    async with openai.AsyncOpenAI(base_url=platform.openai_url, api_key="any", max_retries=0, timeout=120) as sdk:
+async def client(platform):
+    async with openai.AsyncOpenAI(base_url=platform.openai_url, api_key=KEY, max_retries=0, timeout=120) as sdk:
         yield sdk
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def claude_client(platform, worker):
-    async with anthropic.AsyncAnthropic(base_url=platform.url + "/openai", auth_token="any", max_retries=0,
-                                        timeout=120) as sdk:
+async def claude_client(platform):
+    root = platform.openai_url.removesuffix("/v1")
+    async with anthropic.AsyncAnthropic(base_url=root, auth_token=KEY, max_retries=0, timeout=120) as sdk:
         yield sdk

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from server.discretion import NO_TOKEN
+from tests.e2e.fronts import OWN_ENGINE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,6 +22,7 @@ async def test_the_question_for_the_vocabulary_looks_like_no_error(worker):
     assert "vocabulary size is unknown" not in worker.output
 
 
+@OWN_ENGINE
 async def test_a_grammar_that_is_not_kept_shows_neither_answer_nor_grammar(platform, worker):
     error = await failed(platform, {"text": "a", "sampling_params": {
         "regex": "(qz)?", "min_new_tokens": 6, "max_new_tokens": 8, "temperature": 1.0}})
@@ -30,6 +32,7 @@ async def test_a_grammar_that_is_not_kept_shows_neither_answer_nor_grammar(platf
         assert part not in worker.output
 
 
+@OWN_ENGINE
 async def test_a_grammar_that_does_not_compile_is_not_shown(platform, worker):
     await failed(platform, {"text": "a", "sampling_params": {"ebnf": "root ::= secret-plan-of-mine ("}})
     assert "is left out" in await worker.line("Hit invalid ebnf")

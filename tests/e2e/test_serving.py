@@ -12,6 +12,7 @@ from local import corpus
 from server.guard import descendants
 from server.processes import started_at
 from start import start_report
+from tests.e2e.fronts import JOB_FORM, OWN_ENGINE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -148,6 +149,7 @@ async def test_native_generate_single_batch_and_streamed(platform, worker):
     assert by_ids.output[0]["text"] == PARIS_ANSWER
 
 
+@JOB_FORM
 async def test_native_text_in_the_chat_template(platform, worker):
     fields = {"sampling_params": {"temperature": 0, "max_tokens": 100}, "apply_chat_template": True}
     wrapped = await run(platform, {"text": PARIS, **fields})
@@ -160,6 +162,7 @@ async def test_native_text_in_the_chat_template(platform, worker):
     assert bare.output[0]["meta_info"]["prompt_tokens"] < wrapped.output[0]["meta_info"]["prompt_tokens"]
 
 
+@JOB_FORM
 async def test_the_forms_of_worker_vllm(platform, worker):
     sampling = {"temperature": 0, "max_tokens": 50}
     chat = await run(platform, {"messages": user(PARIS), "sampling_params": sampling})
@@ -211,10 +214,14 @@ async def test_a_refused_request_is_a_failed_job_that_says_why(platform, worker,
     assert ".py" not in error["message"] and len(error["message"]) < 1500
 
 
-async def test_openai_clients_see_failures_as_errors(client):
+async def test_openai_clients_see_failures_as_errors(client, worker):
     with pytest.raises(openai.APIStatusError) as raised:
         await client.chat.completions.create(model=MODEL, messages=user(TOO_LONG))
-    assert json.loads(raised.value.body)["code"] == 400
+    if worker.over_http:
+        assert type(raised.value) is openai.BadRequestError and raised.value.body["code"] == 400
+        assert "context" in str(raised.value)
+    else:
+        assert type(raised.value) is openai.InternalServerError and json.loads(raised.value.body)["code"] == 400
 
 
 # ------------------------------------------------------------------ load
@@ -246,6 +253,7 @@ async def test_no_secret_in_the_worker_output(worker):
 
 
 # ------------------------------------------------------------------ the start
+@OWN_ENGINE
 async def test_the_start_is_told_in_phases(worker):
     spans = {span.name: span for span in start_report.read(worker.lines)}
     assert {"python", "configuration", "worker imports", "server imports", "scheduler imports", "distributed init",
@@ -255,6 +263,7 @@ async def test_the_start_is_told_in_phases(worker):
     assert re.search(r"warm-up: prefill \d+\.\d\d s, chat \d+\.\d\d s in ", worker.output)
 
 
+@OWN_ENGINE
 async def test_the_schedulers_interpreter_imported_while_the_server_did(worker):
     [server] = [pid for pid in descendants(worker.process.pid)
                 if b"headstart.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
