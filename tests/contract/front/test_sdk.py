@@ -51,6 +51,10 @@ def test_the_names_that_are_replaced_are_looked_up_when_they_are_used():
     assert "await stream_result(session, stream_output, job)" in source
     assert "await send_result(session, job_result, job, is_stream=is_stream)" in source
     assert rp_job.stream_result is rp_http.stream_result and rp_job.send_result is rp_http.send_result
+    assert "self._send_ping()" in inspect.getsource(rp_ping.Heartbeat.ping_loop)
+    # The two ways in which front/queue/connections.py lets itself be used.
+    assert "async with session.get(" in inspect.getsource(rp_job.get_job)
+    assert "async with session.get(" in inspect.getsource(rp_job.get_stop_signals)
     assert "rp_fastapi.WorkerAPI(config)" in inspect.getsource(serverless.start)
     for name in ("_sim_stream", "_sim_runsync", "_sim_status", "_realtime"):
         assert f"self.{name}" in inspect.getsource(rp_fastapi.WorkerAPI.__init__)
