@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import clock
-from clock import BEAT, LONGEST, Clock
+from clock import BEAT, LONGEST, Clock, reading
 
 
 class Hands:
@@ -119,7 +119,7 @@ def test_a_child_process_has_a_clock_of_its_own():
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
         try:
-            own = clock.reading._clock
+            own = reading._clock
             os.write(write, b"reads" if clock.awake() > 0 and own._thread.is_alive() and not own._listeners
                      else b"fails")
         finally:
