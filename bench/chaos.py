@@ -1,6 +1,7 @@
 """Chaos: the real worker process, the platform stand-in and the scripted engine, with everything going wrong at once.
 
     python -m bench.chaos --jobs 5000 --concurrency 64 --seed 1 [--minutes N] [--out FILE]
+    python -m bench.chaos --front http --jobs 5000 --concurrency 64 --seed 1
 
 Engines end, are killed and hang; POSTs of chunks and results fail, break off, are slow or never answered, or lose their
 answer; jobs are cancelled, run out of time, are the same as others that run, and ask for nonsense; the worker is told
@@ -21,8 +22,9 @@ import sys
 import time
 from collections import Counter
 
-from bench import chaos_plan
+from bench import chaos_http_plan, chaos_plan
 from bench.chaos_checks import BAD, Facts, judge
+from bench.chaos_http import HttpChaos
 from bench.chaos_plan import Plan, Planned
 from bench.chaos_report import Report
 from bench.chaos_workers import Workers
@@ -187,6 +189,8 @@ class Chaos:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m bench.chaos", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--front", choices=("queue", "http"), default="queue",
+                   help="http: requests instead of jobs, see chaos_http.py (default: %(default)s)")
     p.add_argument("--jobs", type=int, default=5000, help="default: %(default)s")
     p.add_argument("--concurrency", type=int, default=64, help="default: %(default)s")
     p.add_argument("--seed", type=int, default=1, help="default: %(default)s")
@@ -200,15 +204,19 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     faults = options.faults if options.faults is not None else max(5, options.jobs // 200)
-    plan = chaos_plan.make(options.seed, options.jobs, options.concurrency, faults)
-    chaos = Chaos(plan, options.seed, options.concurrency, options.minutes)
+    make = chaos_http_plan.make if options.front == "http" else chaos_plan.make
+    plan = make(options.seed, options.jobs, options.concurrency, faults)
+    if options.front == "http":
+        chaos = HttpChaos(plan, options.seed, options.concurrency)
+    else:
+        chaos = Chaos(plan, options.seed, options.concurrency, options.minutes)
     report = asyncio.run(chaos.run())
     if options.out:
         with open(options.out, "w", encoding="utf-8") as f:
             json.dump(report.data(), f, indent=2)
     if options.log:
         with open(options.log, "w", encoding="utf-8") as f:
-            for worker, _, _ in chaos.workers.all:
+            for worker in [chaos.worker] if options.front == "http" else [one for one, _, _ in chaos.workers.all]:
                 f.write(worker.output + "\n\n")
     print(report.markdown())
     for problem in report.problems[:50]:

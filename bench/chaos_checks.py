@@ -74,8 +74,7 @@ def _judged(planned: Planned, job: Job, facts: Facts) -> Verdict:
         streamed = [chunk.output for chunk in job.chunks]
         wanted = job.output if planned.reading.endswith("stream") else []  # a whole answer is the result alone
         _demand(streamed == wanted, "the chunks are not the result")
-        texts = READERS[planned.reading](job.output)
-        _demand(texts == list(planned.texts), f"read {texts!r}, expected {planned.texts!r}"[:1500])
+        whole_right(planned, job.output)
         return Verdict("completed")
     return _failed(planned, job, facts)
 
@@ -110,7 +109,7 @@ def _broken_stream(planned: Planned, job: Job, code: int, holed: bool) -> None:
     """What was delivered before the failure must be right so far, and must not look complete. holed: a chunk may have
     been given up at the worker's end, and nothing can be sent after that."""
     _demand(planned.reading.endswith("stream"), "parts of an answer that was not to be streamed")
-    events = _events([chunk.output for chunk in job.chunks])
+    events = events_of([chunk.output for chunk in job.chunks])
     _demand("[DONE]" not in events, "a failed stream ends as if it were complete")
     if holed and events and "error" not in _json(events[-1]):
         _right_so_far(planned, events)
@@ -125,10 +124,21 @@ def _broken_stream(planned: Planned, job: Job, code: int, holed: bool) -> None:
 def _cut_short(planned: Planned, job: Job) -> None:
     """What was delivered before somebody stopped the job must be right so far."""
     if job.chunks and planned.reading.endswith("stream"):
-        events = _events([chunk.output for chunk in job.chunks])
-        if events and (events[-1] == "[DONE]" or "error" in _json(events[-1])):
-            events.pop()
-        _right_so_far(planned, events)
+        cut_right(planned, [chunk.output for chunk in job.chunks])
+
+
+def cut_right(planned: Planned, outputs: Sequence) -> None:
+    """Raises Corrupt unless these pieces of a stream that did not come to its end are right so far."""
+    events = events_of(outputs)
+    if events and (events[-1] == "[DONE]" or "error" in _json(events[-1])):
+        events.pop()
+    _right_so_far(planned, events)
+
+
+def whole_right(planned: Planned, output: list) -> None:
+    """Raises Corrupt unless this is the whole answer."""
+    texts = READERS[planned.reading](output)
+    _demand(texts == list(planned.texts), f"read {texts!r}, expected {planned.texts!r}"[:1500])
 
 
 def _right_so_far(planned: Planned, events: list[str]) -> None:
@@ -150,7 +160,7 @@ def _json(text: str):
         raise Corrupt(f"not JSON: {text[:300]!r}") from None
 
 
-def _events(outputs: Sequence) -> list[str]:
+def events_of(outputs: Sequence) -> list[str]:
     """The data of every event; each chunk must hold whole events."""
     events = []
     for output in outputs:
@@ -196,7 +206,7 @@ _STREAMS = {
 
 def _whole_stream(name: str):
     def read(output: list) -> list[str]:
-        events = _events(output)
+        events = events_of(output)
         _demand(events and events[-1] == "[DONE]" and events.count("[DONE]") == 1, "a stream without its end")
         _demand(len(events) > 1, "a stream without events")
         last = _json(events[-2])

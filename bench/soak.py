@@ -1,6 +1,6 @@
 """Soak: many short jobs through one real worker process, and whether it grows.
 
-    python -m bench.soak --jobs 20000 [--concurrency 64] [--every 250]
+    python -m bench.soak --jobs 20000 [--concurrency 64] [--every 250] [--front http]
 
 Samples the worker's resident memory, open descriptors, threads and children while it works. Flat means: between the
 second and the last quarter of the jobs the median of each moved by no more than a few percent. Every answer is checked
@@ -91,7 +91,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _input(index: int) -> tuple[dict, str, str]:
+def question(index: int) -> tuple[dict, str, str]:
     """The job's input, how its output is read, and what it must be."""
     text = f"Answer {index}: Paris, 東京."
     script = "#script " + json.dumps({"text": text})
@@ -112,7 +112,7 @@ async def run(jobs: int, concurrency: int, every: int, progress: Callable[[str],
 
         async def one(index: int) -> None:
             nonlocal ended
-            job_input, reading, text = _input(index)
+            job_input, reading, text = question(index)
             job = await platform.submit(job_input)
             await job.finished(120)
             try:
@@ -147,9 +147,14 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--concurrency", type=int, default=64, help="default: %(default)s")
     p.add_argument("--every", type=int, default=250, help="jobs between two samples (default: %(default)s)")
     p.add_argument("--out", metavar="FILE", help="every sample as JSON")
+    p.add_argument("--front", choices=("queue", "http"), default="queue",
+                   help="how the jobs come in (default: %(default)s)")
     options = p.parse_args(argv)
-    report = asyncio.run(run(options.jobs, options.concurrency, options.every,
-                             lambda line: print(line, file=sys.stderr, flush=True)))
+    from bench import soak_http  # not above: it stands on this module
+
+    feed = soak_http.run if options.front == "http" else run
+    report = asyncio.run(feed(options.jobs, options.concurrency, options.every,
+                              lambda line: print(line, file=sys.stderr, flush=True)))
     if options.out:
         with open(options.out, "w", encoding="utf-8") as f:
             json.dump([{"jobs": one.jobs, **one.values} for one in report.samples], f, indent=1)
