@@ -124,7 +124,7 @@ class Record:
         """The whole answer goes out, `size` bytes of JSON. value: as the engine gave it."""
         self.chunks += 1
         self.bytes += size
-        self.usage = usage.of_value(value, self._answers)
+        self.usage, self._several = usage.of_value(value, self._answers), False
         self.last = time.monotonic()
 
     def failed(self, error: JobError) -> None:
@@ -137,10 +137,10 @@ class Record:
         self.gone = True
 
     def end(self, status: int | None = None) -> None:
-        """It is over; what comes after this does not count."""
+        """It is over; what comes after this does not count. status: of the answer, where it was not known before."""
         if self.outcome:
             return
-        self.ended, self.status = time.monotonic(), status
+        self.ended, self.status = time.monotonic(), self.status if status is None else status
         if self.gone:
             self.outcome = CANCELLED
         elif self.error is None:

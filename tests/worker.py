@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from local.runpod_platform import Platform
 from tests.over_http import OverHttp
@@ -87,12 +89,16 @@ class WorkerProcess:
 
     async def line(self, fragment: str, timeout: float = 30.0) -> str:
         """Wait for a line of output that holds `fragment`."""
+        return await self.found(lambda line: line if fragment in line else None, timeout)
+
+    async def found(self, look: Callable[[str], Any], timeout: float = 30.0) -> Any:
+        """Wait for a line of output of which `look` makes something; returns that."""
         async with asyncio.timeout(timeout):
             while True:
                 self._news.clear()
                 for line in self.lines:
-                    if fragment in line:
-                        return line
+                    if (made := look(line)) is not None:
+                        return made
                 await self._news.wait()
 
     async def ended(self, timeout: float = 30.0) -> int:

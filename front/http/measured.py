@@ -15,6 +15,7 @@ from meter.requests import Meter
 from utils import JobError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_RECORD = "record"
 _REST = "/{path}"  # what aiohttp makes of the route for everything that has none of its own
 
 
@@ -31,6 +32,7 @@ def measuring(meter: Meter, stage: Callable[[], Stage], extra: tuple[str, ...] =
         record = meter.begin("http", route_table.label(request.path, extra),
                              traceparent=request.headers.get("traceparent"),
                              tracestate=request.headers.get("tracestate"))
+        request[_RECORD] = record
         given = request.headers.get("X-Request-Id", "")
         record.request_id = given if REQUEST_ID.fullmatch(given) else None
         response = None
@@ -54,3 +56,9 @@ def measuring(meter: Meter, stage: Callable[[], Stage], extra: tuple[str, ...] =
             record.end(None if response is None else response.status)
 
     return measured
+
+
+async def heading(request: web.Request, response: web.StreamResponse) -> None:
+    """To be called before an answer's head is sent: whoever goes away later was told this status."""
+    if record := request.get(_RECORD):
+        record.status = response.status

@@ -16,7 +16,7 @@ from front import process
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
-from front.http.measured import measuring
+from front.http.measured import heading, measuring
 from front.http.metrics import Metrics
 from front.http.page.routes import Page
 from front.http.page.view import View
@@ -85,6 +85,7 @@ class HttpFront:
         async with contextlib.AsyncExitStack() as stack:
             app = self.front.app(self._page.routes())
             app.middlewares.append(self._measuring)
+            app.on_response_prepare.append(heading)
             apart = settings.health_port != settings.port
             health = self.front.health_app() if apart else app
             self._metrics.add(health, None if apart else self._keys)
