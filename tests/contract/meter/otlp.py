@@ -46,7 +46,7 @@ class Receiver:
     async def _read(self, request, message):
         body = await request.read()
         message.ParseFromString(_UNPACKED.get(request.headers.get("Content-Encoding"), bytes)(body))
-        self.headers.append(dict(request.headers))
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         return message
 
     async def _traces(self, request):
