@@ -15,6 +15,7 @@ class Request:
     client of an OpenAI route, behind RunPod's gateway. `reshape` makes the job's answer of the engine's whole one.
     `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, as JSON in pieces, when
     something has to be read for it first; asked before each attempt, it may take its time and raise JobError.
+    `lines`: makes, for each stream anew, what turns its chunks into the job's own; the text that it gives may be empty.
     `headers`: what the caller sent along for the engine."""
 
     method: str
@@ -27,6 +28,7 @@ class Request:
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
     prepare: Callable[[], Awaitable[Pieces]] | None = None
+    lines: Callable[[], Callable[[str], str]] | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property

@@ -1,7 +1,7 @@
 """How a client of a stream is told that it failed: by an event in the shape that its route's clients raise on.
 
 Pure but for the clock. The shapes: OpenAI's chat and completions ({"error": {…}}), OpenAI's Responses
-(`response.failed`, ResponseFailedEvent) and Anthropic's Messages (`event: error`).
+(`response.failed`, ResponseFailedEvent), Anthropic's Messages (`event: error`), and lines of JSON on Ollama's routes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from answer.failures import failure
 from answer.readable import readable
 from utils import JobError, redact
 
-MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
+MESSAGES, RESPONSES, OLLAMA = "/v1/messages", "/v1/responses", "/api/"
 # Anthropic's documented types (docs.anthropic.com, Errors), by status; every other 4xx is an invalid request.
 _ANTHROPIC = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
               429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "overloaded_error",
@@ -53,6 +53,8 @@ def error_event(error: JobError, path: str, body: dict[str, Any] | None = None, 
     was sent last, "" when nothing was."""
     if isinstance(error, Told) and error.event:
         return error.event
+    if path.startswith(OLLAMA):
+        return json.dumps({"error": redact(error.message)}) + "\n"
     if path.startswith(MESSAGES):
         return _named({"type": "error", "error": {"type": anthropic_type(error.code),
                                                   "message": redact(error.message)}})

@@ -22,14 +22,16 @@ def event(job_input: Any, error: JobError, job_id: str) -> str | None:
             break
     else:
         route, body = "/v1/chat/completions" if "messages" in job_input else "/generate", job_input
-    if not isinstance(body, dict) or not wants_stream(body):
+    path = route if isinstance(route, str) else ""
+    if not isinstance(body, dict) or not wants_stream(body, path):
         return None
-    return error_event(error, route if isinstance(route, str) else "", {"request_id": f"resp_{job_id}", **body})
+    return error_event(error, path, {"request_id": f"resp_{job_id}", **body})
 
 
-def wants_stream(body: dict[str, Any]) -> bool:
-    """Whether a body asks for a stream, also in a literal `extra_body`, whose fields count where the body has none."""
+def wants_stream(body: dict[str, Any], path: str = "") -> bool:
+    """Whether a body asks for a stream, also in a literal `extra_body`, whose fields count where the body has none.
+    Ollama's generating routes stream unless they are told not to."""
     given, extra = body.get("stream"), body.get("extra_body")
     if given is None and isinstance(extra, dict):
         given = extra.get("stream")
-    return given is True
+    return given is True or given is None and path.startswith(("/api/chat", "/api/generate"))

@@ -44,6 +44,9 @@ _SCORE = Route("POST", model=True, kind="scores")
 _RERANK = Route("POST", kind="scores", engine="/v1/rerank", shape="rerank")
 _BARE = Route("POST", bare=True)
 _OPENED = Route(None, bare=True)
+_OLLAMA = Route("POST", model=True, rid="rid", kind="chat", adapter="model", engine="/v1/chat/completions",
+                shape="ollama")
+_OLLAMA_READ = Route("GET", engine="/v1/models", shape="ollama")
 
 # What SGLang 0.5.23 serves for inference (entrypoints/http_server.py), and the reads a client may need. Not
 # /parse_function_call and /separate_reasoning: 400 bytes are enough to hang them, and the whole HTTP process.
@@ -62,6 +65,9 @@ ROUTES: dict[str, Route] = {
     "/v1/classify": Route("POST", model=True, rid="rid", kind="pooled"),
     "/v1/score": _SCORE, "/v1/decisions": _SCORE, "/v1/systemone": _SCORE,
     "/v1/rerank": Route("POST", kind="scores"), "/rerank": _RERANK, "/v2/rerank": _RERANK,
+    "/api/chat": _OLLAMA, "/api/generate": _OLLAMA,
+    "/api/show": Route("POST", shape="ollama"),
+    "/api/tags": _OLLAMA_READ, "/api/ps": _OLLAMA_READ, "/api/version": _OLLAMA_READ,
     "/v1/tokenize": _TOKENS, "/tokenize": _TOKENS, "/v1/detokenize": _TOKENS, "/detokenize": _TOKENS,
 }
 # Routes that end in a name. The name is decoded once, checked and quoted, so that it can only ever be a name. A

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from answer.request import Request
-from job import carried, constraints, dialogue, foreign, names, reshape, sampling, shape
+from job import carried, constraints, dialogue, foreign, names, ollama, reshape, rids, sampling
 from job.amend import amended
 from job.context import Context
 from job.route_table import ROUTES, Route, match
@@ -21,9 +21,6 @@ from utils import JobError
 
 __all__ = ["ROUTES", "Context", "match", "plan"]
 
-_SAFE_RID = 16  # characters; a caller's shorter id may well be the beginning of another job's
-# Generating routes make a batch's ids of the one that is given; these want a list (sglang: EmbeddingReqInput).
-_NO_PREFIX = ("/v1/embeddings", "/v1/classify", "/encode", "/classify")
 # Fields that choose how the job is read, or that worker-vllm takes, and that no engine route knows.
 _WORKER_FIELDS = ("apply_chat_template", "max_batch_size", "min_batch_size", "batch_size_growth_factor",
                   "use_openai_format")
@@ -80,17 +77,27 @@ def _routed(route: Any, body: Any, method: Any, route_field: str, body_field: st
         if body:
             raise JobError(f"{path} can only be read: leave `{body_field}` out.", type="method_not_allowed",
                            param=body_field, code=405)
-        return _read(path, context)
+        return _ollama(path, {}, context, job_id) if entry.shape == "ollama" else _read(path, context)
     if body is None and entry.bare:
         body = {}
     if not isinstance(body, dict) or not (body or entry.bare):
         raise JobError(f"{path} needs a JSON object as `{body_field}`.", param=body_field)
+    if entry.shape == "ollama":
+        return _ollama(path, _opened(body), context, job_id)
     if entry.shape == "vertex":
         body, change = reshape.predictions(_opened(body))
         return dataclasses.replace(_native_job(body, context, job_id), reshape=change)
     if path == "/generate":
         return _native_job(body, context, job_id)
     return _finish(path, entry, body, context, job_id)
+
+
+def _ollama(path: str, body: dict[str, Any], context: Context, job_id: str) -> Request:
+    asked = ollama.asked(path, body, context)
+    if asked.body is None:
+        return Request("GET", asked.path, reshape=asked.reshape)
+    request = _finish(asked.path, ROUTES[asked.path], asked.body, context, job_id)
+    return dataclasses.replace(request, reshape=asked.reshape, lines=asked.lines)
 
 
 def _read(path: str, context: Context) -> Request:
@@ -223,29 +230,5 @@ def _without_thinking(body: dict[str, Any], context: Context) -> tuple[dict[str,
 def _named(path: str, entry: Route, body: dict[str, Any], job_id: str) -> Request:
     _flag(body, "stream", False)
     body = amended(entry.engine or path, body)
-    rids = _name(entry.engine or path, entry.rid, body, job_id) if entry.rid else ()
-    return Request(entry.method or "POST", entry.engine or path, body, rids)
-
-
-def _name(path: str, field: str, body: dict[str, Any], job_id: str) -> tuple[str, ...]:
-    """Give the request the job's id, unless it brings its own. Returns the ids to abort it by, none if that is unsafe.
-    """
-    own = body.get(field) is None
-    if own:
-        # The id of a response is also what the client asks for it by; theirs begin so.
-        body[field] = job_id if field == "rid" else f"resp_{job_id}"
-    rid = body[field]
-    if body.get("background") is True:  # it is to go on when the job is over
-        return ()
-    # The scheduler aborts every request whose id begins with the one it is given.
-    if not isinstance(rid, str) or not own and rid != job_id and len(rid) < _SAFE_RID:
-        return ()
-    if field != "rid":
-        return (rid,)  # one answer, whatever its `input` is a list of
-    prompts = shape.of(path, body)
-    if not prompts.listed:
-        return (rid,)
-    names = tuple(f"{rid}_{i}" for i in range(prompts.count))
-    if own and path in _NO_PREFIX:
-        body["rid"] = list(names)
-    return names
+    known = rids.given(entry.engine or path, entry.rid, body, job_id) if entry.rid else ()
+    return Request(entry.method or "POST", entry.engine or path, body, known)

@@ -26,7 +26,9 @@ def learned(context: Context, engine: Engine, tokenizer: bool = True) -> Context
     if served:
         context = dataclasses.replace(context, served_model_name=served[0], adapters=adapters,
                                       lora=context.lora or bool(adapters))
+    lengths = [card["max_model_len"] for card in cards if isinstance(card.get("max_model_len"), int)]
     info = _asked(engine, "/model_info")
+    context = dataclasses.replace(context, skills=_skills(info), length=lengths[0] if lengths else None)
     if "reasoning_parser" in info:
         context = dataclasses.replace(context, reasoning=bool(info["reasoning_parser"]))
     if context.model == UNNAMED_MODEL and isinstance(info.get("model_path"), str):
@@ -34,6 +36,14 @@ def learned(context: Context, engine: Engine, tokenizer: bool = True) -> Context
     if not tokenizer or info.get("is_generation") is False:
         return context
     return dataclasses.replace(context, developer=_developer(engine))
+
+
+def _skills(info: dict[str, Any]) -> tuple[str, ...]:
+    """What a model can do, as Ollama's clients read it (its types/model/capability.go)."""
+    if info.get("is_generation") is False:
+        return ("embedding",)
+    given = {"vision": "has_image_understanding", "tools": "tool_call_parser", "thinking": "reasoning_parser"}
+    return ("completion", *(skill for skill, name in given.items() if info.get(name)))
 
 
 def _asked(engine: Engine, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -134,6 +134,7 @@ class Worker:
         for note in request.notes:
             utils.log(note, "debug", job_id)
         budget, last = limits.ResultBudget(self.limits), ""
+        lines = request.lines() if request.lines else None
         measured.planned(record, request)
         if record.carrier:
             request = dataclasses.replace(request, headers={**request.headers, **record.carrier})
@@ -143,20 +144,24 @@ class Worker:
                 async with contextlib.aclosing(self.upstream.run(ready)) as answer:
                     async for chunk in answer:
                         told = chunk  # of its tokens the engine's own shape tells more
+                        if lines and isinstance(chunk, str):
+                            chunk = type(chunk)(lines(chunk))
                         if request.reshape and not isinstance(chunk, str):
                             chunk = request.reshape(chunk)
                         try:
                             size = budget.spend(chunk)
                         except JobError as error:
                             if isinstance(chunk, str):  # as upstream.run does: no client may take it for complete
-                                yield error_event(error, request.path, request.body, last)
+                                event = error_event(error, request.path, request.body, last)
+                                yield lines(event) if lines else event
                             raise
-                        if not isinstance(chunk, str):
+                        if not isinstance(told, str):
                             record.whole(told, size)
                         else:
-                            record.add(chunk)
-                            last = last if chunk.startswith(":") else chunk
-                        yield chunk
+                            record.add(told)
+                            last = last if told.startswith(":") else told
+                        if chunk or not lines:
+                            yield chunk
         except ConnectionBroke as error:
             if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless
                 self.quarantine.blame(request.path, request.body, error.life)

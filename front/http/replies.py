@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,6 +14,7 @@ from answer.told import error_event
 from front.http import shapes
 from front.http.gate import Full
 from front.http.manners import Manners
+from job.refusal import wants_stream
 from meter.record import current
 from utils import JobError
 
@@ -44,11 +44,11 @@ class Reply:
         body = body if isinstance(body, dict) else {}
         self._body = {"request_id": f"resp_{job_id}", **body}
         stream = self._stream = _Stream(headers={
-            **self._headers, "Content-Type": "text/event-stream", "Cache-Control": "no-cache",
+            **self._headers, "Content-Type": shapes.stream_type(self._request.path), "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no"})
         # The engine refuses within milliseconds. After this the head goes out, with status 200 for good: a client may
         # wait less for it than a long prefill takes.
-        delay = self._manners.head_seconds if body.get("stream") is True else None
+        delay = self._manners.head_seconds if wants_stream(body, self._request.path) else None
         head = self._head = _Head(self._request, stream, delay)
         try:
             piece = await anext(pieces, None)
@@ -59,7 +59,7 @@ class Reply:
                     return shapes.dumps(piece)
                 await stream.prepare(self._request)
             while piece is not None:
-                text = piece if isinstance(piece, str) else f"data: {json.dumps(piece)}\n\n"
+                text = piece if isinstance(piece, str) else shapes.event(self._request.path, piece)
                 await self._write(text, last=isinstance(piece, Last))
                 try:
                     piece = await anext(pieces, None)

@@ -17,13 +17,30 @@ def speaks_anthropic(path: str) -> bool:
     return path == "/v1/messages" or path.startswith("/v1/messages/")
 
 
+def speaks_ollama(path: str) -> bool:
+    """Whether the clients of this route are Ollama's, whose streams are lines of JSON."""
+    return path.startswith("/api/")
+
+
+def stream_type(path: str) -> str:
+    """The Content-Type of a stream of this route."""
+    return "application/x-ndjson" if speaks_ollama(path) else "text/event-stream"
+
+
 def body(error: JobError, path: str, request_id: str) -> dict[str, Any]:
-    """The body of a refusal, in OpenAI's shape, or in Anthropic's on its routes."""
+    """The body of a refusal, in OpenAI's shape, or in Anthropic's or Ollama's on their routes."""
     message = redact(error.message)
+    if speaks_ollama(path):
+        return {"error": message}
     if speaks_anthropic(path):
         kind = _ANTHROPIC.get(error.code, "invalid_request_error" if error.code < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
     return {"error": {"message": message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def event(path: str, piece: Any) -> str:
+    """A whole answer as the only event of a stream of this route."""
+    return f"{json.dumps(piece)}\n" if speaks_ollama(path) else f"data: {json.dumps(piece)}\n\n"
 
 
 def dumps(value: Any) -> bytes:

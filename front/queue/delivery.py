@@ -179,7 +179,9 @@ def streams(job: dict[str, Any]) -> bool:
     """Whether a job asks for a stream: with `stream` in its input, or in the body for a route in there."""
     given = job.get("input")
     parts = (given, given.get("openai_input"), given.get("body")) if isinstance(given, dict) else ()
-    return any(isinstance(part, dict) and wants_stream(part) for part in parts)
+    route = given.get("route") if isinstance(given, dict) else None
+    return any(isinstance(part, dict) and wants_stream(part, route if isinstance(route, str) else "")
+               for part in parts)
 
 
 def parts(text: str) -> Iterator[Chunk]:

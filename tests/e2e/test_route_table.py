@@ -31,7 +31,6 @@ print(json.dumps(list(listed(app.routes))))
 _WEIGHTS = "moves or changes the weights"
 _STATE = "changes how the server runs, for everybody"
 _INSIDE = "shows the server's insides"
-_OLLAMA = "Ollama's shapes: streams are lines of JSON, no events, and its fields are nobody's but its own"
 _PAGES = "the framework's pages for people"
 _HANGS = "400 bytes are enough to hang it, and the whole HTTP process"
 # The routes that take a name.
@@ -39,7 +38,6 @@ _NAMED = {"/v1/models/{model:path}", "/v1/responses/{response_id}", "/v1/respons
 CLOSED = {
     "/": "says that the server runs, as /health does", "/docs": _PAGES, "/docs/oauth2-redirect": _PAGES,
     "/openapi.json": _PAGES, "/redoc": _PAGES,
-    "/api/chat": _OLLAMA, "/api/generate": _OLLAMA, "/api/show": _OLLAMA, "/api/tags": _OLLAMA,
     "/v1/audio/transcriptions": "takes a form with a file, which a job cannot carry",
     "/v1/realtime": "a web socket, which a job cannot carry",
     "/parse_function_call": _HANGS, "/separate_reasoning": _HANGS,
@@ -64,7 +62,7 @@ CLOSED = {
         "/pause_generation", "/continue_generation", "/scale_elastic_ep", "/dumper/{method}"), _STATE),
 }
 # Served by the worker alone, in other clients' shapes.
-_OURS = {"/rerank", "/v2/rerank"}
+_OURS = {"/rerank", "/v2/rerank", "/api/ps", "/api/version"}
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,13 @@ BODIES = {"/v1/chat/completions": {"messages": Q}, "/invocations": {"messages": 
 IGNORED = ["/v1/responses", "/v1/score", "/v1/decisions", "/v1/systemone", "/v1/classify", "/v1/rerank", "/rerank",
            "/v2/rerank"]
 POSTS = [path for path, entry in ROUTES.items() if entry.method == "POST"]
+SAID = {"/api/chat": {"messages": [{"role": "user", "content": "Hi"}]}, "/api/generate": {"prompt": "Hi"}}
 
 
 def post(path, body, context=LORA):
     if path == "/vertex_generate":
         body = {"instances": [{"text": "Hi"}], "parameters": body}
-    return routes.plan({"openai_route": path, "openai_input": {"x": 1, **body}}, context, "job-1")
+    return routes.plan({"openai_route": path, "openai_input": {"x": 1, **SAID.get(path, {}), **body}}, context, "job-1")
 
 
 def refused(path, body, context=LORA):
@@ -87,7 +88,7 @@ def test_two_adapters_in_one_request_are_refused():
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("name", [None, "", "default", "tiny", "org/tiny"])
 def test_the_model_itself_has_four_names_on_every_route(path, name):
-    body = post(path, {} if name is None else {"model": name}).body
+    body = post(path, {} if name is None else {"model": name}).body or {}
     assert body.get("model", "tiny") in ("tiny", name) and "lora_path" not in body
 
 
