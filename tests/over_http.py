@@ -83,10 +83,11 @@ class OverHttp:
     async def taking(self, timeout: float) -> None:
         """Wait until the worker says that it takes requests."""
         async with asyncio.timeout(timeout):
-            while await self._health() != 200:  # noqa: ASYNC110
+            while await self.health() != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
-    async def _health(self) -> int | None:
+    async def health(self) -> int | None:
+        """What the worker says where its health is asked; None when it does not answer."""
         try:
             async with self._session.get(self.url + "/ping") as response:
                 return response.status
@@ -138,10 +139,10 @@ class OverHttp:
     async def _stream(self, job: Job, response: aiohttp.ClientResponse) -> None:
         waiting = b""
         async for data in response.content.iter_any():
-            whole, mark, waiting = (waiting + data).rpartition(b"\n\n")
-            if mark:
-                job.chunks.append(Chunk(time.monotonic(), (whole + mark).decode(), len(whole) + len(mark)))
-                self._waiting.wake(job.id)
+            *events, waiting = (waiting + data).split(b"\n\n")
+            for event in events:
+                job.chunks.append(Chunk(time.monotonic(), event.decode() + "\n\n", len(event) + 2))
+            self._waiting.wake(job.id)
         assert not waiting, waiting  # no event is cut
         text = "".join(chunk.output for chunk in job.chunks)
         if error := late_error(text):

@@ -34,10 +34,11 @@ GENERATION = {"CONTEXT_LENGTH": "131072", "MAX_TOTAL_TOKENS": "200000",
 WIDTH = 64  # of the tiny model's vectors
 
 
-def facts(front: str, url: str, kind: str, node_folder: Path | None) -> dict[str, Any]:
-    """What a program has to know, as it gets it."""
+def facts(front: str, url: str, kind: str, node_folder: Path | None, key: str = "local", many: int = 100_000
+          ) -> dict[str, Any]:
+    """What a program has to know, as it gets it; many: tokens that take longer than anybody waits."""
     question, answer = corpus.EXCHANGES[0]
-    return {"url": url, "key": "local", "model": corpus.SERVED_NAME, "way": front, "kind": kind,
+    return {"url": url, "key": key, "many": many, "model": corpus.SERVED_NAME, "way": front, "kind": kind,
             "question": question, "answer": answer, "fallback_answer": corpus.FALLBACK_ANSWER,
             "weather_tool": corpus.WEATHER_TOOL, "weather_prompt": corpus.WEATHER_PROMPT,
             "weather_arguments": corpus.WEATHER_ARGUMENTS, "long_prompt": corpus.LONG_PROMPT,
@@ -56,7 +57,8 @@ def command(client: Client, python: Path, node_folder: Path | None) -> list[str]
     return [str(python), str(installing.PROGRAMS / client.program)]
 
 
-async def _checks(arguments: Sequence[str], told: dict[str, Any]) -> list[dict[str, Any]]:
+async def checks_of(arguments: Sequence[str], told: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a program printed; a check that is not right when it ended otherwise."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=subprocess.DEVNULL,
@@ -85,7 +87,7 @@ async def _on(stood: Stage, kind: str, chosen: Sequence[Client], fronts: Sequenc
             if arguments is None:
                 print(f"{client.title}: not here")
                 continue
-            checks = await _checks(arguments, facts(front, stood.fronts[front].url, kind, node_folder))
+            checks = await checks_of(arguments, facts(front, stood.fronts[front].url, kind, node_folder))
             # Also after a client that cancelled: nothing may go on for nobody.
             checks.append({"check": "nothing left running", "ok": await stood.idle(), "seen": ""})
             results.append(Result(client, front, kind, checks))

@@ -22,6 +22,8 @@ import pytest_asyncio
 from local import corpus
 from local.runpod_platform import WORKER_KEY, Platform
 from server.guard import descendants
+from tests.e2e.fronts import FRONTS
+from tests.over_http import KEY, OverHttp
 from tests.support import free_port
 from tests.worker import WorkerProcess
 
@@ -37,18 +39,20 @@ UP = 300  # seconds within which an engine is up again, on a machine that is bus
 
 
 @contextlib.asynccontextmanager
-async def started(environ: dict[str, str], **extra: str):
-    """A platform and a worker of one test's own, not yet connected."""
+async def started(environ: dict[str, str], front: str = "queue", **extra: str):
+    """A platform, or the worker's own HTTP front, and a worker of one test's own, not yet connected."""
     settings = {**environ, "SGLANG_PORT": str(free_port()), "API_KEY": API_KEY, "HF_TOKEN": HF_TOKEN,
                 "ENGINE_WAIT_TIMEOUT": str(UP), **extra}
-    async with Platform() as platform, WorkerProcess(platform, settings, ready_within=UP) as worker:
+    async with (OverHttp if front == "http" else Platform)() as platform, WorkerProcess(
+            platform, settings, ready_within=UP) as worker:
         yield platform, worker
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pair(real_environ):
-    async with started(real_environ, SGLANG_MAX_RESTARTS="9", SGLANG_HANG_TIMEOUT=str(HANG), DRAIN_TIMEOUT=str(UP),
-                       MAX_CONCURRENCY="96") as (platform, worker):
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=FRONTS)
+async def pair(request, real_environ):
+    """Each front's own engine, for it is killed. The tests run through the one and then through the other."""
+    async with started(real_environ, request.param, SGLANG_MAX_RESTARTS="9", SGLANG_HANG_TIMEOUT=str(HANG),
+                       DRAIN_TIMEOUT=str(UP), MAX_CONCURRENCY="96") as (platform, worker):
         yield platform, await worker.connected()
 
 
@@ -225,7 +229,8 @@ async def test_only_loopback_is_listened_on(worker):
         # torch's own rendezvous, which has no setting for the address (SECURITY.md); it is none of the worker's ports.
         others = [(address, pid) for address, _, pid in found if not address.is_loopback]
         assert len(others) <= 1 and all(pid == tree.pid("scheduler") for _, pid in others), found
-        assert not listeners([worker.process.pid, tree.guard])
+        ports = [port for _, port, _ in listeners([worker.process.pid, tree.guard])]
+        assert ports == ([int(worker.environ["PORT"])] if worker.over_http else [])
 
 
 async def test_the_engine_wants_its_key(worker):
@@ -239,14 +244,14 @@ async def test_no_secret_in_the_engine_environment_or_in_the_output(worker):
         for pid in (tree.guard, *tree.engine):
             block = Path(f"/proc/{pid}/environ").read_bytes()
             names = {entry.partition(b"=")[0] for entry in block.split(b"\0")}
-            assert not names & {b"API_KEY", b"RUNPOD_AI_API_KEY", b"RUNPOD_API_KEY"}, pid
+            assert not names & {b"API_KEY", b"RUNPOD_AI_API_KEY", b"RUNPOD_API_KEY", b"WORKER_API_KEY"}, pid
             assert not any(name.startswith(b"RUNPOD_WEBHOOK_") for name in names), pid
-            for secret in (API_KEY, WORKER_KEY):
+            for secret in (API_KEY, WORKER_KEY, KEY):
                 assert secret.encode() not in block, pid
         # Downloads need it, and this is where they look.
         assert f"HF_TOKEN={HF_TOKEN}".encode() in Path(f"/proc/{tree.pid('server')}/environ").read_bytes()
     assert "server_args=" in worker.output  # the engine prints every argument that it was given
-    for secret in (API_KEY, HF_TOKEN, WORKER_KEY):
+    for secret in (API_KEY, HF_TOKEN, WORKER_KEY, KEY):
         assert secret not in worker.output
 
 
@@ -362,20 +367,25 @@ async def test_a_running_stream_is_delivered_whole_before_the_end(platform, work
         worker.process.send_signal(signal.SIGTERM)
         await worker.line("stopping: ")
         assert job.status == "IN_PROGRESS"
+        if worker.over_http:
+            assert await platform.health() == 503
+            late = await (await platform.submit(chat(PARIS))).finished()
+            assert error_of(late)["code"] == 503
         assert await worker.ended(UP) == 0
-        assert spoken(job)  # with its [DONE]
+        assert spoken(await job.finished())  # with its [DONE]
         last = json.loads("".join(job.output).split("\n\n")[-3].removeprefix("data: "))
         assert last["usage"]["completion_tokens"] == job.input["max_tokens"]
         await tree.all_gone()
-    for secret in (API_KEY, HF_TOKEN, WORKER_KEY):  # nor in anything that the faults made it say
+    for secret in (API_KEY, HF_TOKEN, WORKER_KEY, KEY):  # nor in anything that the faults made it say
         assert secret not in worker.output
     # The worker's own lines, but for what it quotes of a server that ended.
     own = [line for line in worker.lines if line.startswith("{") and "Its last lines:" not in line]
     assert not [line for line in own if "Traceback" in line]
 
 
-async def test_a_full_queue_is_tried_again_and_what_outlasts_the_drain_fails(real_environ):
-    async with started(real_environ, MAX_RUNNING_REQUESTS="1", MAX_QUEUED_REQUESTS="1", MAX_CONCURRENCY="8",
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_full_queue_is_tried_again_and_what_outlasts_the_drain_fails(real_environ, front):
+    async with started(real_environ, front, MAX_RUNNING_REQUESTS="1", MAX_QUEUED_REQUESTS="1", MAX_CONCURRENCY="8",
                        RETRY_TIMEOUT=str(UP), DRAIN_TIMEOUT="1") as (platform, worker):
         await worker.connected()
         # One that runs and one that waits fill the engine; the rest is refused at first.
@@ -399,7 +409,7 @@ async def test_a_full_queue_is_tried_again_and_what_outlasts_the_drain_fails(rea
             worker.process.send_signal(signal.SIGTERM)
             assert await worker.ended(60) == 0
             for job in (stream, whole):
-                assert error_of(job)["code"] == 503
+                assert error_of(await job.finished())["code"] == 503
             assert "[DONE]" not in stream.text and '"error"' in stream.chunks[-1].output
             await tree.all_gone()
 

@@ -37,7 +37,7 @@ async function refusal() {
 }
 
 async function cancel() {
-  const stream = await client.messages.create({ model, max_tokens: 1500, messages: LONG, stream: true });
+  const stream = await client.messages.create({ model, max_tokens: FACTS.many, messages: LONG, stream: true });
   for await (const _ of stream) break; // run.py sees that the engine has stopped
 }
 

@@ -28,7 +28,7 @@ async def tools():
 
 
 async def cancel():
-    async with client.messages.stream(model=MODEL, max_tokens=1500, messages=LONG) as stream:
+    async with client.messages.stream(model=MODEL, max_tokens=FACTS["many"], messages=LONG) as stream:
         async for _ in stream.text_stream:
             break
 

@@ -60,7 +60,7 @@ async function refusal() {
 
 async function cancel() {
   const stream = await client.chat.completions.create(
-    { model, messages: LONG, stream: true, max_tokens: 100_000, ignore_eos: true });
+    { model, messages: LONG, stream: true, max_tokens: FACTS.many, ignore_eos: true });
   for await (const _ of stream) break; // run.py sees that the engine has stopped
 }
 

@@ -72,7 +72,7 @@ async def responses():
 
 
 async def cancel():
-    stream = await client.chat.completions.create(model=MODEL, messages=LONG, stream=True, max_tokens=100_000,
+    stream = await client.chat.completions.create(model=MODEL, messages=LONG, stream=True, max_tokens=FACTS["many"],
                                                   extra_body={"ignore_eos": True})
     async for _ in stream:
         break

@@ -33,7 +33,7 @@ def stream():
 
 
 def cancel():
-    job = endpoint.run({"input": {"text": FACTS["long_prompt"], "sampling_params": {"max_new_tokens": 100_000,
+    job = endpoint.run({"input": {"text": FACTS["long_prompt"], "sampling_params": {"max_new_tokens": FACTS["many"],
                                                                                     "ignore_eos": True}}})
     job.cancel()
     same(job.status(), "CANCELLED")

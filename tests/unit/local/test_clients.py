@@ -60,10 +60,10 @@ def test_the_programs_use_nothing_of_the_workers(program):
 
 def test_a_program_that_ends_without_a_word_is_no_success(monkeypatch):
     told = run.facts("http", "http://x", "generation", None)
-    [check] = asyncio.run(run._checks([sys.executable, "-c", "raise SystemExit('broken')"], told))
+    [check] = asyncio.run(run.checks_of([sys.executable, "-c", "raise SystemExit('broken')"], told))
     assert not check["ok"] and "broken" in check["seen"]
     said = 'import json; print(json.dumps({"check": "chat", "ok": True, "seen": ""})); raise SystemExit(3)'
-    assert [one["ok"] for one in asyncio.run(run._checks([sys.executable, "-c", said], told))] == [True, False]
+    assert [one["ok"] for one in asyncio.run(run.checks_of([sys.executable, "-c", said], told))] == [True, False]
 
 
 def test_a_check_that_fails_is_told_and_the_next_is_run(tmp_path):
