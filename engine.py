@@ -181,7 +181,7 @@ class Engine:
         # Not /health_generate, which takes at least a second (sglang: entrypoints/http_server.py).
         deadline = awake() + _PROOF
         while self.up and self.life == life and awake() < deadline:
-            if await asyncio.to_thread(self.get, "/server_info", _PROOF / 3) != (None, b""):
+            if await asyncio.to_thread(self.get, "/server_info", _PROOF / 6) != (None, b""):
                 break
             await asyncio.sleep(_PROOF_AGAIN)
         self._proven = thaw

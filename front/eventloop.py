@@ -20,54 +20,56 @@ _SHORT = 0.5   # seconds
 _EARLY = 0.01  # seconds by which libuv's clock, read once a round, is behind this one at times
 
 
-class Alarm(asyncio.TimerHandle):
-    """A timer that is set again when it goes off before its time by `awake`."""
+class Alarm:
+    """In place of asyncio's TimerHandle: a timer that is set again when it goes off before its time by `awake`."""
 
-    def __init__(self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], loop: Loop,
-                 context: Context | None, delay: float):
-        super().__init__(when, _nothing, (), loop, context)
-        self._due, self._call, self._of, self._in = when, callback, args, loop
-        self._inner: asyncio.Handle | None = loop.libuv_timer(delay, self._ring, context)
+    __slots__ = ("_callback", "_args", "_when", "_loop", "_inner")
+
+    def __init__(self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], loop: Loop, delay: float,
+                 context: Context | None):
+        self._when, self._args, self._loop = when, args, loop
+        self._callback: Callable[..., Any] | None = callback
+        self._inner: asyncio.Handle | None = _uvloops(loop, delay, self._ring, context=context)
 
     def cancel(self) -> None:
-        self._cancelled = True
         if self._inner is not None:
             self._inner.cancel()
-            self._inner = None
-            self._call, self._of = _nothing, ()  # what they hold is let go of
+        self._inner = self._callback = None
+        self._args = ()
+
+    def cancelled(self) -> bool:
+        return self._inner is None and self._callback is None
+
+    def when(self) -> float:
+        return self._when
 
     def _ring(self) -> None:
-        left = self._due - awake()
+        left = self._when - awake()
         if left > _EARLY:
-            self._inner = self._in.libuv_timer(left, self._ring, None)  # in the context in which this runs
-        else:
-            self._inner = None
-            self._call(*self._of)
-
-
-def _nothing() -> None:
-    return None
+            self._inner = _uvloops(self._loop, left, self._ring)  # in the context in which this runs
+            return
+        self._inner = None
+        if self._callback is not None:
+            self._callback(*self._args)
 
 
 class Loop(uvloop.Loop):
     """`time` is `clock.awake`."""
 
-    def time(self) -> float:
-        return awake()
+    time = staticmethod(awake)
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any,  # type: ignore[override]
                    context: Context | None = None) -> Any:
         if delay < _SHORT:
-            return super().call_later(delay, callback, *args, context=context)
-        return Alarm(awake() + delay, callback, args, self, context, delay)
+            return _uvloops(self, delay, callback, *args, context=context)
+        return Alarm(awake() + delay, callback, args, self, delay, context)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any,  # type: ignore[override]
                 context: Context | None = None) -> Any:
         delay = when - awake()
         if delay < _SHORT:
-            return super().call_later(delay, callback, *args, context=context)
-        return Alarm(when, callback, args, self, context, delay)
+            return _uvloops(self, delay, callback, *args, context=context)
+        return Alarm(when, callback, args, self, delay, context)
 
-    def libuv_timer(self, delay: float, callback: Callable[[], None], context: Context | None) -> asyncio.Handle:
-        """A plain timer of libuv, after `delay` seconds of its own clock."""
-        return super().call_later(delay, callback, context=context)
+
+_uvloops: Callable[..., asyncio.Handle] = uvloop.Loop.call_later

@@ -8,8 +8,7 @@ ones may live all the same, and what they bring must not be lost.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -45,32 +44,28 @@ class Connections:
             await pool.session.close()
         await asyncio.gather(*self._closing)
 
-    def get(self, *args: Any, **kwargs: Any) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """As ClientSession.get."""
-        return self._request("GET", *args, **kwargs)
+    def get(self, *args: Any, **kwargs: Any) -> _Request:
+        """As ClientSession.get, in `async with`."""
+        return _Request(self, "GET", args, kwargs)
 
-    def post(self, *args: Any, **kwargs: Any) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """As ClientSession.post."""
-        return self._request("POST", *args, **kwargs)
+    def post(self, *args: Any, **kwargs: Any) -> _Request:
+        """As ClientSession.post, in `async with`."""
+        return _Request(self, "POST", args, kwargs)
 
-    @contextlib.asynccontextmanager
-    async def _request(self, method: str, *args: Any, **kwargs: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        self._renew()
-        pool = self._pool
-        pool.users += 1
-        try:
-            async with pool.session.request(method, *args, **kwargs) as response:
-                yield response
-        finally:
-            pool.users -= 1
+    def take(self) -> _Pool:
+        """The connections for one request; `give` says that it has ended."""
+        if self._thaws != (now := thaws()):
+            self._thaws, old, self._pool = now, self._pool, _Pool(self._make())
+            self._old.add(old)
+            self._sweep(old)
+        self._pool.users += 1
+        return self._pool
+
+    def give(self, pool: _Pool) -> None:
+        """A request over these has ended; old ones are closed with the last."""
+        pool.users -= 1
+        if pool is not self._pool:
             self._sweep(pool)
-
-    def _renew(self) -> None:
-        if self._thaws == (now := thaws()):
-            return
-        self._thaws, old, self._pool = now, self._pool, _Pool(self._make())
-        self._old.add(old)
-        self._sweep(old)
 
     def _sweep(self, pool: _Pool) -> None:
         if not pool.users and pool in self._old:
@@ -78,6 +73,30 @@ class Connections:
             closing = asyncio.get_running_loop().create_task(pool.session.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+
+class _Request:
+    """One request, on the connections that are good when it begins."""
+
+    __slots__ = ("_of", "_method", "_args", "_kwargs", "_pool", "_made")
+
+    def __init__(self, of: Connections, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]):
+        self._of, self._method, self._args, self._kwargs = of, method, args, kwargs
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._pool = self._of.take()
+        try:
+            self._made = self._pool.session.request(self._method, *self._args, **self._kwargs)
+            return await self._made.__aenter__()
+        except BaseException:
+            self._of.give(self._pool)
+            raise
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._made.__aexit__(*error)
+        finally:
+            self._of.give(self._pool)
 
 
 def renew_pings(heartbeat: Any) -> None:
