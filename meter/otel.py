@@ -6,6 +6,7 @@ sending it is the business of the SDK's threads.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -32,6 +33,7 @@ from meter.requests import Meter
 
 SCOPE = "worker-sglang"
 PATIENCE = 5.0  # seconds at the end for everything that is left
+IDLE = 1.0  # seconds without a request after which it is sent, too: RunPod may freeze a worker that has nothing to do
 _PROPAGATOR = TraceContextTextMapPropagator()
 # What the line calls it, and what OpenTelemetry's conventions for HTTP and generative AI do.
 _ATTRIBUTES = {
@@ -51,19 +53,20 @@ class OpenTelemetry:
         told = {"service.name": SCOPE, **dict(attributes)}
         environ = OTELResourceDetector().detect().attributes
         resource = Resource.create({name: value for name, value in told.items() if name not in environ})
-        self._closing: list[Callable[[], Any]] = []
+        self._meter, self._sending, self._ended = meter, threading.Event(), 0
+        self._providers: list[TracerProvider | MeterProvider] = []
         self._tracer: Tracer | None = None
         self._instruments: dict[str, Any] = {}
         if traces:
             tracing = TracerProvider(resource=resource, shutdown_on_exit=False)
             tracing.add_span_processor(BatchSpanProcessor(_Spans(endpoint=traces)))
             self._tracer = tracing.get_tracer(SCOPE)
-            self._closing.append(tracing.shutdown)
+            self._providers.append(tracing)
         if metrics:
             reader = PeriodicExportingMetricReader(_Metrics(endpoint=metrics))
             measuring = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
             self._instrument(measuring.get_meter(SCOPE), meter)
-            self._closing.append(measuring.shutdown)
+            self._providers.append(measuring)
 
     def _instrument(self, made: Any, meter: Meter) -> None:
         for metric in catalogue.METRICS:
@@ -84,7 +87,6 @@ class OpenTelemetry:
         if self._tracer is None:
             return
         span = self._begun(self._tracer, record)
-        record.trace_id = format_trace_id(span.get_span_context().trace_id)
         record.carrier = {}
         _PROPAGATOR.inject(record.carrier, set_span_in_context(span))
 
@@ -103,12 +105,28 @@ class OpenTelemetry:
             if record.outcome == FAILED:
                 span.set_status(Status(StatusCode.ERROR))
             span.end(record.wall + round(record.duration * 1e9))
+        self._ended += 1
+        if not self._meter.open and not self._sending.is_set():
+            self._sending.set()
+            threading.Thread(target=self._send_when_idle, name="otel-idle", daemon=True).start()
+
+    def _send_when_idle(self) -> None:
+        sent = 0
+        while sent != self._ended:
+            time.sleep(IDLE)
+            if self._meter.open:
+                break
+            sent = self._ended
+            for provider in self._providers:
+                with contextlib.suppress(Exception):  # what could not be sent is in the log
+                    provider.force_flush()
+        self._sending.clear()
 
     def close(self) -> None:
         """Sends what is left, for PATIENCE seconds at most."""
         until = time.monotonic() + PATIENCE
         # Of their own, and not waited for any longer: the SDK's own limit is half a minute for each.
-        threads = [threading.Thread(target=close, daemon=True) for close in self._closing]
+        threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -120,6 +138,7 @@ class OpenTelemetry:
         kind = SpanKind.SERVER if record.mode == "http" else SpanKind.CONSUMER
         span = record.span = tracer.start_span(f"{record.mode} {record.route}", _PROPAGATOR.extract(carrier), kind,
                                                start_time=record.wall)
+        record.trace_id = format_trace_id(span.get_span_context().trace_id)
         return span
 
 

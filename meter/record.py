@@ -128,13 +128,13 @@ class Record:
         self.last = time.monotonic()
 
     def failed(self, error: JobError) -> None:
-        """It ends with this error; the first one counts."""
-        if self.error is None:
+        """It ends with this error, unless another came first, or whoever asked had left."""
+        if self.error is None and not self.gone:
             self.error = error
 
     def left(self) -> None:
-        """Whoever asked went away."""
-        self.gone = True
+        """Whoever asked went away, before it failed."""
+        self.gone = self.error is None
 
     def end(self, status: int | None = None) -> None:
         """It is over; what comes after this does not count. status: of the answer, where it was not known before."""

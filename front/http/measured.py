@@ -11,11 +11,12 @@ from aiohttp.typedefs import Middleware
 from front.http.manners import Stage
 from job import route_table
 from job.carried import REQUEST_ID
+from meter.record import Record
 from meter.requests import Meter
 from utils import JobError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_RECORD = "record"
+_RECORD = web.RequestKey("record", Record)
 _REST = "/{path}"  # what aiohttp makes of the route for everything that has none of its own
 
 

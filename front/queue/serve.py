@@ -75,6 +75,7 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
     from front.queue.delivery import Chunk, Delivery, parts
     from front.queue.loop import JobLoop
     from job import refusal
+    from meter.record import current
 
     delivery = Delivery()
     opened: weakref.WeakKeyDictionary[asyncio.Task[Any], AsyncGenerator[Any, None]] = weakref.WeakKeyDictionary()
@@ -103,6 +104,7 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
                     if delivery.holed():
                         lost = JobError("A part of the answer could not be delivered to the platform.",
                                         type="server_error", code=502)
+                        current().failed(lost)
                         if event := refusal.event(job.get("input"), lost, str(job.get("id"))):
                             yield Chunk(event)  # or a client that sees events alone would take it for cut off
                         yield {"error": lost.to_json(str(job.get("id")))}

@@ -106,14 +106,18 @@ def test_a_failure_is_a_refusal_until_something_was_answered(code, answered, out
     assert record.outcome == outcome
 
 
-def test_the_first_failure_counts_and_one_that_was_left_is_cancelled():
+def test_what_comes_first_counts_a_failure_or_that_whoever_asked_went_away():
     record = Meter().begin("http", CHAT)
     record.failed(JobError("a", type="one", code=500))
     record.failed(JobError("b", type="two", code=400))
-    assert record.error_type == "one"
     record.left()
     record.end()
-    assert record.outcome == CANCELLED
+    assert (record.error_type, record.outcome) == ("one", FAILED)
+    record = Meter().begin("http", CHAT)
+    record.left()
+    record.failed(JobError("a", type="one", code=500))
+    record.end()
+    assert (record.error_type, record.outcome) == (None, CANCELLED)
 
 
 @pytest.mark.parametrize(("path", "text"), [
