@@ -66,7 +66,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
     def prepare() -> tuple[Worker, int | None]:
         began = time.monotonic()
         from job.worker import Worker  # not above: health is answered while it loads
-        worker = Worker(settings, engine, posts=settings.http.writes, comments=True, meter=meter)
+        worker = Worker(settings, engine, comments=True, meter=meter)
         ready(worker, settings, engine, cold, began)
         cold.warm(worker.facts)
         worker.watch(ending.give_up)

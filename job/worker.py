@@ -35,12 +35,11 @@ Piece = str | dict[str, Any] | list[Any]
 class Worker:
     """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop.
 
-    posts: pieces of answers a second that all streams share, None for the setting; comments: silent streams of every
-    /v1 route get them, whoever asks, because their clients know such comments; meter: is told of every request.
+    comments: silent streams of every /v1 route get them, whoever asks, because their clients know such comments; meter:
+    is told of every request.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, posts: float | None = None,
-                 comments: bool = False, meter: Meter | None = None):
+    def __init__(self, settings: Settings, engine: Engine, comments: bool = False, meter: Meter | None = None):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.meter = meter or Meter()
         self.quarantine = Quarantine()
@@ -52,7 +51,7 @@ class Worker:
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
             patience=Patience(settings.idle_timeout, settings.request_timeout, settings.retry_timeout,
                               settings.keepalive),
-            chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts if posts is None else posts,
+            chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
             decides=_decides(settings), available=lambda: engine.available(settings.wait_timeout), fate=engine.fate)
 
     def learn(self, settings: Settings) -> None:

@@ -17,7 +17,7 @@ from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
 from settings.foreign import FOREIGN
-from settings.http import megabytes, ways_in
+from settings.http import by_way_in, megabytes, ways_in
 from settings.incoming import heard
 from settings.limits import Limits
 from settings.masking import line, masked, secret_values
@@ -125,8 +125,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         hang_timeout=worker["SGLANG_HANG_TIMEOUT"],
         limits=Limits(megabytes("MAX_INPUT_MB", worker, http), worker["MAX_INPUT_DEPTH"], worker["MAX_BATCH"],
                       megabytes("MAX_RESULT_MB", worker, http), worker["MAX_GRAMMAR_KIB"] * 1024),
-        media=MediaSettings.of(worker, given), chunk_bytes=worker["STREAM_CHUNK_KIB"] * 1024,
-        stream_posts=worker["STREAM_POSTS_PER_SECOND"],
+        media=MediaSettings.of(worker, given), chunk_bytes=int(by_way_in("STREAM_CHUNK_KIB", worker, http)) * 1024,
+        stream_posts=by_way_in("STREAM_POSTS_PER_SECOND", worker, http),
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
         http=http, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,

@@ -11,16 +11,21 @@ from settings.flags.values import Notice, Problem
 
 ON_RUNPOD, ELSEWHERE = 80, 8000  # ports, where PORT is not set; RunPod's load balancer expects 80
 _BEFORE_RUNPOD = 325.0  # seconds: RunPod's load balancer ends a request after 5.5 minutes, without a word of why
-_QUEUE = {"MAX_INPUT_MB": 20.0, "MAX_RESULT_MB": 19.0}  # RunPod's own limits are 20 MB
 _BOTH_WAYS = 30.0  # MB, the most that it takes as a body or as an answer
+# What is unset means by the way in. RunPod's limits for jobs are 20 MB, and 1 MB for a chunk, whose delivery costs ten
+# times what writing to a connection does; there what a slow reader leaves waits here, up to three chunks of it.
+_UNSET = {"queue": {"MAX_INPUT_MB": 20.0, "MAX_RESULT_MB": 19.0, "STREAM_CHUNK_KIB": 512,
+                    "STREAM_POSTS_PER_SECOND": 150.0},
+          "http": {"MAX_INPUT_MB": _BOTH_WAYS, "MAX_RESULT_MB": _BOTH_WAYS, "STREAM_CHUNK_KIB": 64,
+                   "STREAM_POSTS_PER_SECOND": 1300.0}}
 
 
 @dataclasses.dataclass(frozen=True)
 class HttpSettings:
     """mode: "queue", or "http"; reason: why, in words; host, port, health_port, health_path: where it listens;
     queue_seconds: how long a request waits for room; request_seconds: how long one may take in all, 0 for no limit;
-    body_bytes: of a body; held_bytes: of all bodies together; writes: pieces of answers a second that all streams
-    share; keys: of callers, none for everybody; origins: of browsers' pages, "*" for any."""
+    body_bytes: of a body; held_bytes: of all bodies together; keys: of callers, none for everybody; origins: of
+    browsers' pages, "*" for any."""
 
     mode: str = "queue"
     reason: str = ""
@@ -32,7 +37,6 @@ class HttpSettings:
     request_seconds: float = 0.0
     body_bytes: int = 30_000_000
     held_bytes: int = 2**30
-    writes: float = 1000.0
     keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     origins: tuple[str, ...] = ()
 
@@ -71,11 +75,15 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
     return settings, notices, problems
 
 
+def by_way_in(name: str, values: Mapping[str, Any], http: HttpSettings) -> float:
+    """The value of a setting whose default depends on the mode."""
+    value: float | None = values[name]
+    return _UNSET[http.mode][name] if value is None else value
+
+
 def megabytes(name: str, values: Mapping[str, Any], http: HttpSettings) -> int:
-    """Bytes of MAX_INPUT_MB or MAX_RESULT_MB; unset, over HTTP what RunPod's load balancer takes, which is more than
-    its queue does."""
-    value = values[name]
-    return round((value if value is not None else _BOTH_WAYS if http.mode == "http" else _QUEUE[name]) * 1e6)
+    """Bytes of MAX_INPUT_MB or MAX_RESULT_MB."""
+    return round(by_way_in(name, values, http) * 1e6)
 
 
 def _mode(wanted: str, values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:

@@ -84,6 +84,14 @@ def test_the_queue_carries_less_than_http(environ, input_mb, result_mb):
     assert (limits.input_bytes, limits.result_bytes) == (input_mb * 10**6, result_mb * 10**6)
 
 
+@pytest.mark.parametrize(("environ", "kib", "a_second"), [
+    (QUEUE, 512, 150), (POD, 64, 1300), ({**POD, "STREAM_CHUNK_KIB": "512", "STREAM_POSTS_PER_SECOND": "0"}, 512, 0),
+    ({**QUEUE, "STREAM_CHUNK_KIB": "9", "STREAM_POSTS_PER_SECOND": "7.5"}, 9, 7.5)])
+def test_pieces_of_streams_cost_less_over_http_and_are_smaller(environ, kib, a_second):
+    settings = load(environ)
+    assert (settings.chunk_bytes, settings.stream_posts) == (kib * 1024, a_second)
+
+
 @pytest.mark.parametrize(("environ", "seconds"), [
     ({**ENDPOINT, "WORKER_MODE": "http"}, 325), (POD, 0), ({**POD, "HTTP_REQUEST_SECONDS": "90"}, 90),
     ({**ENDPOINT, "WORKER_MODE": "http", "HTTP_REQUEST_SECONDS": "0"}, 0)])
