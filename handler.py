@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import utils
+from clock import awake
 from engine import Engine, EngineError, Patience
 from front import local, process
 from meter import setup
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdStart, began: float) -> None:
-    """Everything between the worker's imports, begun at `began` (time.monotonic), and its first job but the warm-up."""
+    """Everything between the worker's imports, begun at `began` (clock.awake), and its first job but the warm-up."""
     setup.export(worker.meter, settings.telemetry)
     process.settle_memory()
     cold.phase("worker imports", began, meanwhile=True)
@@ -38,7 +38,7 @@ def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdS
 def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
                 meter: setup.Meter, job: dict[str, Any] | None) -> int:
     """Everything between a started server and the end of a worker that RunPod's queue, or `job`, brings its work."""
-    began = time.monotonic()
+    began = awake()
     # Not above: while these load, the server is loading too.
     from front.queue import serve as queue
     from job.worker import Worker
@@ -64,7 +64,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
     from front.http.serve import HttpFront
 
     def prepare() -> tuple[Worker, int | None]:
-        began = time.monotonic()
+        began = awake()
         from job.worker import Worker  # not above: health is answered while it loads
         worker = Worker(settings, engine, comments=True, meter=meter)
         ready(worker, settings, engine, cold, began)
@@ -79,7 +79,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
 
 def main() -> int:
     """The worker from its first line to its exit status."""
-    started = time.monotonic()
+    started = awake()
     args = local.arguments(__doc__)
     try:
         settings, snapshot = here.resolved(os.environ)

@@ -6,11 +6,11 @@ import codecs
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from typing import IO
 
 import utils
+from clock import awake
 
 LINE_LIMIT = 64 * 1024  # bytes; a longer line is passed on in pieces, so that no output can fill the memory
 
@@ -38,14 +38,14 @@ def survivors(session: int, mark: str) -> list[int]:
 
 
 def started_at(pid: int) -> float | None:
-    """When a process began, as time.monotonic would have said it; None when /proc does not tell."""
+    """When a process began, as clock.awake would have said it; None when /proc does not tell."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
             ticks = int(f.read().rpartition(b")")[2].split()[19])  # since the machine's start, proc(5)
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return None
-    return time.monotonic() - age if age >= 0 else None
+    return awake() - age if age >= 0 else None
 
 
 def signal_name(number: int) -> str:

@@ -145,7 +145,7 @@ def _sources(given: flags.Given, places: list[str], tokenizer_revision: str | No
 
     values = []
     for text in given.values(ADAPTERS):
-        name, path, put = _adapter(text)
+        name, path, put = adapter(text)
         source = sources[f"adapter {name}"] = _source(path, None, places, _needs(load_format, "adapter_config.json"))
         values.append(put(source.path) if source.path and source.path != path else text)
     if values:
@@ -154,10 +154,15 @@ def _sources(given: flags.Given, places: list[str], tokenizer_revision: str | No
 
 
 def _needs(load_format: str, config: str = "config.json", tokenizer: bool = False) -> Needs:
-    return Needs(config, _WEIGHTS.get(load_format, Needs().weights), tokenizer)
+    return Needs(config, weight_patterns(load_format), tokenizer)
 
 
-def _adapter(text: str) -> tuple[str, str, Callable[[str], str]]:
+def weight_patterns(load_format: str) -> tuple[str, ...]:
+    """Patterns of the names of weights: the first that fits any file of a folder is the one that counts."""
+    return _WEIGHTS.get(load_format, Needs().weights)
+
+
+def adapter(text: str) -> tuple[str, str, Callable[[str], str]]:
     """(name, path, a function from a new path to the new text) of one element of --lora-paths."""
     if text.strip().startswith("{"):
         try:

@@ -70,8 +70,24 @@ def _config_problem(folder: Path, names: list[str], name: str, own: bool) -> str
 
 
 def _weights_problem(folder: Path, names: list[str], patterns: tuple[str, ...]) -> str | None:
+    files, wrong = _weights(folder, names, patterns)
+    return wrong or (_first_problem(folder, files) if files else None)
+
+
+def weight_files(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """The files of weights that the server loads from `folder`, in the order of their names; none where it cannot."""
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []
+    files, wrong = _weights(folder, names, patterns)
+    return [] if wrong else [folder / name for name in sorted(files)]
+
+
+def _weights(folder: Path, names: list[str], patterns: tuple[str, ...]) -> tuple[list[str], str | None]:
+    """(the names of the files that there should be, why that cannot be told)"""
     if not patterns:
-        return None
+        return [], None
     kept = [name for name in names if not any(fnmatch(name, other) for other in _NO_WEIGHTS)]
     # A link whose blob is missing counts here: what is half there is not made up for by another format.
     for pattern in patterns:
@@ -82,19 +98,19 @@ def _weights_problem(folder: Path, names: list[str], patterns: tuple[str, ...]) 
     else:
         index = next((_INDEX[pattern] for pattern in patterns if _INDEX.get(pattern) in names), None)
         if index is None:
-            return f"it has no weights ({', '.join(patterns)})"
+            return [], f"it has no weights ({', '.join(patterns)})"
         files = []
     if index in names:
         listed = (read_json(folder / index) or {}).get("weight_map")
         if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
-            return f"{index} cannot be read"
+            return [], f"{index} cannot be read"
         files = sorted(set(listed.values())) or files
     else:
-        files = _with_siblings(files)
-    return _first_problem(folder, files) if files else f"{index} names no weights"
+        files = with_siblings(files)
+    return (files, None) if files else ([], f"{index} names no weights")
 
 
-def _with_siblings(files: list[str]) -> list[str]:
+def with_siblings(files: list[str]) -> list[str]:
     """`files`, and every other part that a name such as model-00001-of-00004.safetensors promises."""
     every = set(files)
     for match in filter(None, map(_SHARD.fullmatch, files)):

@@ -113,6 +113,8 @@ WORKER_SETTINGS = (
     Setting("HEAD_START", "choice", "auto", "Import the libraries of the server's own child processes while the server "
             "imports its own; `auto` does so on machines with four cores or more, `off` starts the server plainly.",
             choices=("auto", "on", "off")),
+    Setting("READ_AHEAD", "choice", "auto", "Read the weights into memory that is free while the server imports; `off` "
+            "leaves all reading to the server.", choices=("auto", "off")),
     Setting("COMPILE_CACHE", "choice", "auto", "Keep compiled kernels on a network volume for the next worker; `off` "
             "compiles at every start.", choices=("auto", "off")),
     Setting("COMPILE_CACHE_DIR", "str", None, "Another folder for them than the volume's; unset and without a volume, "
@@ -137,6 +139,7 @@ class StartSettings:
 
     profile: str = "default"
     head_start: str = "auto"
+    read_ahead: bool = True
     compile_cache_dir: str | None = None
     compile_cache_bytes: int = 0
     warmup_timeout: float = 0.0
@@ -145,7 +148,8 @@ class StartSettings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> StartSettings:
         """From the values of `worker_values`."""
-        return cls(values["START_PROFILE"], values["HEAD_START"], values["COMPILE_CACHE_DIR"],
+        return cls(values["START_PROFILE"], values["HEAD_START"], values["READ_AHEAD"] == "auto",
+                   values["COMPILE_CACHE_DIR"],
                    round(values["COMPILE_CACHE_MAX_MB"] * 1e6) if values["COMPILE_CACHE"] == "auto" else 0,
                    values["WARMUP_TIMEOUT"] if values["WARMUP"] == "on" else 0.0, values["START_REPORT_SVG"])
 

@@ -6,7 +6,6 @@ Everything here runs while the server imports, or once it is ready; nothing of i
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,8 @@ from start import start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
+from start.weights import files
+from start.weights.read_ahead import Plan, ReadAhead
 
 _HEADSTART = headstart.__file__
 _CORES_FOR_HEAD_START = 4  # with fewer the imports only take turns
@@ -34,15 +35,16 @@ _LONGEST_BOOT = 600.0
 class ColdStart:
     """The start of one worker; its methods are called in the order in which they stand here.
 
-    snapshot: of the server's flags (builder/flags.json); began: time.monotonic at which the worker's own code began.
+    snapshot: of the server's flags (builder/flags.json); began: clock.awake at which the worker's own code began.
     """
 
     _engine: Engine  # from `launched` on
 
     def __init__(self, settings: Settings, snapshot: dict[str, Any], began: float):
         self.settings, self.wanted = settings, settings.start
-        self._spans: list[Span] = []  # in time.monotonic
+        self._spans: list[Span] = []  # in clock.awake
         self._cache: CompileCache | None = None
+        self._ahead: ReadAhead | None = None  # of the first start: later ones find what that one read
         self._reported = self._launched = self._ready = False
         self._polled: Span | None = None
         self._timeline = Timeline()  # of the newest start, in seconds since `engine.started_at`
@@ -56,7 +58,7 @@ class ColdStart:
 
     def phase(self, name: str, began: float, meanwhile: bool = False) -> None:
         """Something of the worker's own that began at `began` and ends now."""
-        self._spans.append(Span(name, began, time.monotonic(), meanwhile))
+        self._spans.append(Span(name, began, awake(), meanwhile))
 
     def command(self) -> list[str]:
         """The server's command line, with a head start for its children where that helps (see headstart.py)."""
@@ -73,6 +75,8 @@ class ColdStart:
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
         """The server's environment with its compile caches in one place, if they are kept."""
+        if self.wanted.read_ahead:
+            self._ahead = ReadAhead(lambda: self._weights(environ.get("PYTHONPATH", "")))
         folder = compile_cache.place(self.wanted.compile_cache_dir) if self.wanted.compile_cache_bytes else None
         if not self.wanted.compile_cache_bytes or not (folder or os.path.isdir(compile_cache.BAKED)):
             return environ  # the libraries' own places, where an image may have something too
@@ -88,31 +92,46 @@ class ColdStart:
                 "engine": compile_key.engine_facts(self.settings.launch_command, environ),
                 "flags": compile_key.flag_facts(self.settings.server_args, self._snapshot)}
 
+    def _weights(self, python_path: str) -> Plan:
+        found = files.of(self.settings.server_args, self._snapshot)
+        return Plan(found, files.beside_libraries(found, self.settings.launch_command, python_path))
+
     def listen(self) -> Callable[[str, float], bool]:
         """The server is about to be started, for the first time or again: what is to hear its lines.
 
         That takes a line and the seconds since this start, and returns True when the line says that the server is
         ready, once.
         """
-        self._timeline = Timeline()
-        return self._timeline.feed
+        timeline = self._timeline = Timeline()
+        ahead = None if self._launched else self._ahead
+
+        def hear(line: str, at: float) -> bool:
+            due = timeline.feed(line, at)
+            if ahead:
+                ahead.hear(timeline)
+            return due
+        return hear
 
     def launched(self, engine: Engine) -> None:
         """The server was started, by `engine`, which was made with `listen`."""
         self._engine, self._launched = engine, True
+        if self._ahead:
+            self._ahead.begin()
         if self._cache:
             self._cache.begin()
 
     def ready(self, after: float) -> None:
         """The server is ready, `after` seconds since its start."""
         self._ready = True
-        own = self._spans + self._restored()
+        if self._ahead:
+            self._ahead.end()
+        own = self._spans + self._beside()
         utils.log(start_report.sentence(after, self._timeline.spans, own))
 
     def warm(self, facts: ModelFacts) -> None:
         """Run the warm-up, if there is one, and keep what was compiled."""
         if self.wanted.warmup_timeout:
-            began = time.monotonic()
+            began = awake()
             warmup.run(self.settings, self._engine, facts)
             self.phase("warm-up", began)
         if self._cache:
@@ -124,9 +143,10 @@ class ColdStart:
             return
         self._reported = True
         server, last = self._server(), self._last()
-        self._polled = Span("first poll", last, max(last, time.monotonic()))
-        spans = [*self._spans, *self._restored(), *server, self._polled]
-        utils.log(start_report.structured(spans))
+        self._polled = Span("first poll", last, max(last, awake()))
+        spans = [*self._spans, *self._beside(), *server, self._polled]
+        facts = {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
+        utils.log(start_report.structured(spans, facts))
         if self.wanted.svg:
             try:
                 from start.waterfall import svg
@@ -139,7 +159,7 @@ class ColdStart:
     def seconds(self) -> dict[str, float]:
         """Seconds of each phase of the newest start, as far as it is; those of one name are added up."""
         found: dict[str, float] = {}
-        for span in [*self._spans, *self._restored(), *self._timeline.spans]:
+        for span in [*self._spans, *self._beside(), *self._timeline.spans]:
             found[span.name] = found.get(span.name, 0.0) + span.end - span.start
         return found
 
@@ -154,10 +174,10 @@ class ColdStart:
         if engine.up and not self._reported:
             running = [("warm-up", self._last())]
         polled = [self._polled] if self._polled else []
-        return start_report.report([*self._spans, *self._restored(), *self._server(), *polled], running, awake())
+        return start_report.report([*self._spans, *self._beside(), *self._server(), *polled], running, awake())
 
     def _server(self) -> list[Span]:
-        """The phases of the server's newest start, in time.monotonic."""
+        """The phases of the server's newest start, in clock.awake."""
         zero = self._engine.started_at
         return [span._replace(start=span.start + zero, end=span.end + zero) for span in list(self._timeline.spans)]
 
@@ -169,19 +189,24 @@ class ColdStart:
         """The server died and is ready again, `after` seconds since its newest start."""
         utils.log(f"restarted: {start_report.sentence(after, self._timeline.spans)}", "warn")
 
-    def _restored(self) -> list[Span]:
-        return [Span("compile cache", *self._cache.span, True)] if self._cache and self._cache.span else []
+    def _beside(self) -> list[Span]:
+        own = (("compile cache", self._cache), ("read ahead", self._ahead))
+        return [Span(name, *one.span, True) for name, one in own if one and one.span]
 
     def failed(self) -> None:
         """The server could not be started, or was lost for good.
 
         The kernels that were put back are suspect only where its last words name no other cause (a gate, a flag).
         """
+        if self._ahead:
+            self._ahead.kill()
         if self._cache and self._launched and not self._ready and diagnose(self._engine.tail()) is None:
             self._cache.doubt()
 
     def close(self, patience: float = 10.0) -> None:
         """The worker ends, and its server has ended; a last save may take `patience` seconds."""
+        if self._ahead:
+            self._ahead.kill()
         if self._cache and self._ready:
             self._cache.close(patience)
 

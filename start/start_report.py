@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -62,6 +62,7 @@ MARKS = (
     _mark("server", None, r"Uvicorn running on|Application startup complete"),
     _mark("server warm-up", None, r"fired up and ready to roll"),
 )
+_POSITIONS = {mark.name: position for position, mark in enumerate(MARKS)}
 # Ended by lines that have other meanings too, so an end alone says nothing.
 _BEGUN = {"distributed init", "download"}
 
@@ -116,6 +117,17 @@ class Timeline:
             return begun
         return [(mark.name, self._last) for mark in MARKS[self._reached + 1:] if mark.begins is None][:1]
 
+    def begun(self, name: str) -> bool:
+        """Whether a phase that announces its beginning has begun, or a later one has ended."""
+        return name in self._open or self._reached > _POSITIONS[name]
+
+    def over(self, name: str) -> bool:
+        """Whether it has ended, for all ranks that began it, or a later one has."""
+        phase = self._open.get(name)
+        if phase and self._reached <= _POSITIONS[name]:
+            return 0 < phase.begun <= phase.ended
+        return self._reached >= _POSITIONS[name]
+
     def _end(self, phase: _Open, name: str, at: float) -> None:
         if phase.ended == phase.begun:
             return
@@ -154,9 +166,9 @@ def report(spans: Iterable[Span], running: Sequence[tuple[str, float]] = (), now
     return {"total_s": total, "phases": phases}
 
 
-def structured(spans: Iterable[Span]) -> str:
-    """The report as one line: PREFIX and JSON."""
-    return PREFIX + json.dumps(report(spans))
+def structured(spans: Iterable[Span], facts: Mapping[str, Any] | None = None) -> str:
+    """The report, with `facts` beside its phases, as one line: PREFIX and JSON."""
+    return PREFIX + json.dumps({**report(spans), **(facts or {})})
 
 
 def read(lines: Iterable[str]) -> list[Span]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import utils
+from clock import awake
 from engine import Engine
 from job.model import ModelFacts
 from settings.config import Settings
@@ -44,10 +44,10 @@ def requests(settings: Settings, facts: ModelFacts, chats: bool) -> dict[str, di
 
 def run(settings: Settings, engine: Engine, facts: ModelFacts) -> None:
     """Send the requests, one after another, for `warmup_timeout` seconds together. A failure is a line in the log."""
-    began, limit = time.monotonic(), settings.start.warmup_timeout
+    began, limit = awake(), settings.start.warmup_timeout
     try:
         told = asyncio.run(_run(settings, engine, facts, began + limit))
-        utils.log(f"warm-up: {', '.join(told) or 'nothing was answered'} in {time.monotonic() - began:.1f} s")
+        utils.log(f"warm-up: {', '.join(told) or 'nothing was answered'} in {awake() - began:.1f} s")
     except Exception as error:
         utils.log(f"warm-up: {type(error).__name__}: {error}", "warn")
 
@@ -60,9 +60,9 @@ async def _run(settings: Settings, engine: Engine, facts: ModelFacts, deadline: 
     worker, told = Worker(settings, engine), []
     worker.facts = facts
     try:
-        chats = await asyncio.to_thread(_chats, engine, max(0.1, deadline - time.monotonic()))
+        chats = await asyncio.to_thread(_chats, engine, max(0.1, deadline - awake()))
         for name, job_input in requests(settings, facts, chats).items():
-            began = time.monotonic()
+            began = awake()
             try:
                 async with asyncio.timeout(deadline - began):
                     failed = await _ask(worker, name, job_input)
@@ -70,7 +70,7 @@ async def _run(settings: Settings, engine: Engine, facts: ModelFacts, deadline: 
                 utils.log(f"warm-up: {name} was not done within {settings.start.warmup_timeout:.0f} s "
                           "(WARMUP_TIMEOUT)", "warn")
                 break
-            told.append(f"{name} failed" if failed else f"{name} {time.monotonic() - began:.2f} s")
+            told.append(f"{name} failed" if failed else f"{name} {awake() - began:.2f} s")
     finally:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):

@@ -18,11 +18,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import utils
+from clock import awake
 from start.kernels import cache_archive
 from start.kernels.compile_key import archive_name, base_key
 
@@ -52,7 +52,7 @@ class CompileCache:
     def __init__(self, root: str, folder: str | None, limit: int, facts: Callable[[], dict[str, Any]],
                  baked: str = BAKED):
         self.root, self.folder, self.limit, self.baked = root, folder, limit, baked
-        self.span: tuple[float, float] | None = None  # time.monotonic at which the restore began and ended
+        self.span: tuple[float, float] | None = None  # clock.awake at which the restore began and ended
         self._facts_of = facts
         self._facts: dict[str, Any] | None = None  # None until they are asked for, in a thread
         self._known: dict[str, int] = {}
@@ -96,7 +96,7 @@ class CompileCache:
             utils.log(f"compile cache: {type(error).__name__}: {error}", "warn")
 
     def _restore(self) -> None:
-        began = time.monotonic()
+        began = awake()
         # torch makes no folder that it was told by name (aten/src/ATen/native/cuda/jit_utils.cpp).
         os.makedirs(os.path.join(self.root, "torch-kernels"), exist_ok=True)
         if not self.folder and not os.path.isdir(self.baked):
@@ -106,7 +106,7 @@ class CompileCache:
             told = self._child("restore", _SAVE_TIMEOUT, archive=archive, root=self.root, base=base_key(facts))
             if "error" not in told:
                 self._known, self._restored = told["contents"], archive
-                self.span = began, time.monotonic()
+                self.span = began, awake()
                 utils.log(f"compile cache: {told['files']} files ({told['bytes'] / 1e6:.1f} MB) from {archive} "
                           f"in {self.span[1] - began:.1f} s")
                 return
@@ -115,7 +115,7 @@ class CompileCache:
             if told.get("unusable") and not archive.startswith(self.baked + os.sep):
                 with contextlib.suppress(OSError):
                     os.unlink(archive)
-        self.span = began, time.monotonic()
+        self.span = began, awake()
         utils.log(f"compile cache: none yet for this GPU, model and settings in {self.folder or self.baked}")
 
     def _candidates(self, facts: dict[str, Any]) -> list[str]:
@@ -130,15 +130,15 @@ class CompileCache:
     def _keep(self) -> None:
         if self._restoring:
             self._restoring.join()
-        deadline, last = time.monotonic() + _QUIET_WITHIN, None
-        while last != (now := cache_archive.listing(self.root)) and time.monotonic() < deadline:
+        deadline, last = awake() + _QUIET_WITHIN, None
+        while last != (now := cache_archive.listing(self.root)) and awake() < deadline:
             last = now
             if self._closing.wait(_QUIET):
                 return  # `close` saves
         self._save(_SAVE_TIMEOUT)
 
     def _save(self, timeout: float) -> None:
-        began = time.monotonic()
+        began = awake()
         if not self._saving.acquire(timeout=timeout):
             return
         try:
@@ -155,7 +155,7 @@ class CompileCache:
             self._known = told["contents"]
             gone = f"; {len(told['evicted'])} older ones removed (COMPILE_CACHE_MAX_MB)" if told["evicted"] else ""
             utils.log(f"compile cache: saved {told['files']} files ({told['bytes'] / 1e6:.1f} MB) to {archive} "
-                      f"in {time.monotonic() - began:.1f} s{gone}")
+                      f"in {awake() - began:.1f} s{gone}")
         finally:
             self._saving.release()
 

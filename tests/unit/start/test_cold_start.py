@@ -1,12 +1,12 @@
 """ColdStart alone: what it hears of each of the server's starts, and when it doubts the kernels that were put back."""
 
 import json
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from clock import awake
 from server.states import State
 from settings import config
 from start import cold_start, start_report
@@ -28,7 +28,7 @@ def said(monkeypatch):
 @pytest.fixture
 def cold():
     environ = {"MODEL_NAME": "org/tiny", "DEVICE": "cpu", "COMPILE_CACHE": "off", "WARMUP": "off"}
-    return ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, time.monotonic())
+    return ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, awake())
 
 
 def heard(cold, speed=1.0):
@@ -54,7 +54,7 @@ def test_a_restart_is_told_by_its_own_phases(cold, said):
 
 
 def test_the_report_counts_from_the_engines_start(cold, said):
-    zero = time.monotonic() - 100
+    zero = awake() - 100
     cold.phase("configuration", zero - 1)
     heard(cold)
     cold.launched(SimpleNamespace(started_at=zero))
@@ -68,7 +68,7 @@ def test_the_report_counts_from_the_engines_start(cold, said):
 
 
 def test_the_start_can_be_followed_from_the_first_line_to_the_first_poll(cold, said):
-    engine = SimpleNamespace(started_at=time.monotonic() - 100, state=State.STARTING, up=False, life=1)
+    engine = SimpleNamespace(started_at=awake() - 100, state=State.STARTING, up=False, life=1)
     listen = cold.listen()
     cold.launched(engine)
 
@@ -88,13 +88,13 @@ def test_the_start_can_be_followed_from_the_first_line_to_the_first_poll(cold, s
     told = cold.progress()
     assert told["phases"][-1]["name"] == "first poll" and all("end_s" in phase for phase in told["phases"])
     assert told == cold.progress()  # over
-    engine.state, engine.up, engine.life, engine.started_at = State.RESTARTING, False, 2, time.monotonic() - 10
+    engine.state, engine.up, engine.life, engine.started_at = State.RESTARTING, False, 2, awake() - 10
     cold.listen()
     assert list(phases()) == ["server imports"] and 10 <= cold.progress()["total_s"] < total
 
 
 def test_nothing_runs_of_a_start_that_is_given_up(cold):
-    engine = SimpleNamespace(started_at=time.monotonic() - 100, state=State.GIVEN_UP, up=False, life=1)
+    engine = SimpleNamespace(started_at=awake() - 100, state=State.GIVEN_UP, up=False, life=1)
     cold.listen()("Load weight begin", 3.0)
     cold.launched(engine)
     assert all("end_s" in phase for phase in cold.progress()["phases"])

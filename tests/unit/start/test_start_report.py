@@ -219,3 +219,35 @@ def test_the_program_draws_and_tells(tmp_path):
 
 def test_marks_match_what_they_are_made_for():
     assert {mark.name for mark in start_report.MARKS} >= set(ALL)
+
+
+# ------------------------------------------------------------------ how far it has come
+def test_how_far_a_start_of_two_ranks_has_come():
+    timeline = start_report.Timeline()
+    names = ("server imports", "scheduler imports", "weights", "kv cache")
+
+    def far(line):
+        timeline.feed(line, 1.0)
+        return {name for name in names if timeline.over(name)}, timeline.begun("weights")
+
+    imported = {"server imports", "scheduler imports"}
+    assert far("nothing") == (set(), False)
+    assert far("server_args=x") == ({"server imports"}, False)
+    assert far("Init parallel begin") == (imported, False)
+    assert far("Load weight begin") == far("Load weight begin") == (imported, True)
+    assert far("Load weight end") == (imported, True)  # of one rank
+    assert far("Load weight end") == (imported | {"weights"}, True)
+    assert far("KV Cache is allocated") == (set(names), True)
+
+
+def test_a_phase_without_lines_of_its_own_is_over_with_the_next():
+    timeline = start_report.Timeline()
+    timeline.feed("Memory pool end", 1.0)
+    assert timeline.over("weights") and timeline.begun("weights") and not timeline.over("decode graphs")
+
+
+def test_facts_stand_beside_the_phases():
+    line = start_report.structured([Span("weights", 0.0, 1.0)], {"weights": {"bytes": 5}})
+    assert json.loads(line.removeprefix(start_report.PREFIX)) == {
+        "total_s": 1.0, "weights": {"bytes": 5}, "phases": [{"name": "weights", "start_s": 0.0, "end_s": 1.0}]}
+    assert start_report.read([line])[0].name == "weights"

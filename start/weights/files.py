@@ -1,0 +1,59 @@
+"""Which files the server will read its weights from, as its arguments say. Reads folders, no weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from settings import flags, model_source, whole
+from settings.flags.values import Snapshot
+
+# Loaders of SGLang (srt/model_loader/loader.py) that read what lies in the folder by memory map or read(2). The others
+# read past the page cache (fastsafetensors, instanttensor and runai_streamer have direct reads of their own), read
+# something else (npcache its own copies), or nothing (dummy, remote, private, …).
+_BY_THE_PAGE_CACHE = ("auto", "safetensors", "pt", "mistral", "bitsandbytes", "gguf", "sharded_state", "layered")
+
+
+def of(server_args: tuple[str, ...], snapshot: Snapshot) -> list[str]:
+    """Absolute paths, links followed: of adapters and the draft model, which are small, then of the model.
+
+    None of what is not on this machine, or is loaded past the page cache.
+    """
+    given = flags.Given(list(server_args), snapshot)
+    if (given.value("--weight-cache-mode") or "off") != "off":
+        return []  # weights come from the memory of another process
+    load_format = given.value("--load-format") or "auto"
+    draft_format = given.value("--speculative-draft-load-format") or load_format
+    places = [(model_source.adapter(text)[1], load_format) for text in given.values(model_source.ADAPTERS)]
+    places.append((given.value(model_source.DRAFT) or "", draft_format))
+    places.append((given.value(model_source.MODEL) or "", load_format))
+    found = [os.path.realpath(path) for place, by in places if place and by in _BY_THE_PAGE_CACHE
+             for path in _in(Path(place).expanduser(), by)]
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
+
+
+def _in(place: Path, load_format: str) -> list[Path]:
+    if place.is_dir():
+        return whole.weight_files(place, model_source.weight_patterns(load_format))
+    if place.suffix == ".gguf" and place.is_file():
+        return [place.with_name(name) for name in whole.with_siblings([place.name])]
+    return []
+
+
+def beside_libraries(files: list[str], launch_command: tuple[str, ...], python_path: str) -> bool:
+    """Whether any of `files` lies on the device from which the server's libraries are read.
+
+    By the folders' device numbers: a file in one layer of a container's overlay may have another than the overlay.
+    """
+    python = shutil.which(launch_command[0]) or launch_command[0]
+    homes = [os.path.dirname(python), os.path.dirname(os.path.realpath(python)), *python_path.split(os.pathsep)]
+    libraries = {_device(home) for home in homes if home}
+    return any(_device(os.path.dirname(path)) in libraries for path in files)
+
+
+def _device(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return None

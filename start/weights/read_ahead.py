@@ -1,0 +1,149 @@
+"""The weights of a first start, read into the page cache while the server still imports.
+
+SGLang imports for 15 seconds and more before it looks at a weight, and then it reads as fast as the volume gives. Both
+at once costs neither anything where weights and libraries come from different devices, as on RunPod (network volume
+and image). On one device they would compete, so there the imports come first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import utils
+from clock import awake
+from start.start_report import Timeline
+from start.weights import page_reader, room
+
+SHARE = 0.7  # of the memory that is left: the rest is the server's own, which grows while this reads
+
+
+class Plan(NamedTuple):
+    """What is to be read, and whether it lies on the device of the server's libraries."""
+
+    files: list[str]
+    beside_libraries: bool
+
+
+class ReadAhead:
+    """What one worker reads ahead, in one thread and one small process; nothing here waits, fails or raises.
+
+    find: called in that thread, says what to read; python: runs the process.
+    """
+
+    def __init__(self, find: Callable[[], Plan], python: str = sys.executable):
+        self.span: tuple[float, float] | None = None  # clock.awake at which it began and ended
+        self.facts: dict[str, Any] = {}               # for the start report, once it has ended
+        self._find, self._python = find, python
+        self._turn = threading.Event()  # the libraries are read, or nothing is to be read any more
+        self._lock = threading.Lock()
+        self._orders: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+
+    def begin(self) -> None:
+        """The server was started."""
+        threading.Thread(target=self._quietly, name="weights-read-ahead", daemon=True).start()
+
+    def hear(self, timeline: Timeline) -> None:
+        """The server has come further, as far as `timeline` says."""
+        if timeline.over("scheduler imports"):
+            self._turn.set()
+        if timeline.begun("weights"):
+            self._order("needed")
+        if timeline.over("weights"):
+            self.end()
+
+    def end(self) -> None:
+        """Nobody needs the rest any more. Returns at once."""
+        self._order("enough")
+        self._turn.set()
+
+    def kill(self) -> None:
+        """The worker ends. Returns at once, whatever the process is doing."""
+        self.end()
+        with self._lock:
+            if self._process:
+                self._process.kill()
+
+    def _order(self, word: str) -> None:
+        with self._lock:
+            if word not in self._orders:
+                self._orders.append(word)
+                self._pass_on(word)
+
+    def _pass_on(self, word: str) -> None:
+        if self._process and self._process.stdin:
+            with contextlib.suppress(OSError, ValueError):  # it has ended
+                self._process.stdin.write(word + "\n")
+                self._process.stdin.flush()
+
+    def _quietly(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            utils.log(f"weights: not read ahead: {type(error).__name__}: {error}", "warn")
+
+    def _run(self) -> None:
+        plan = self._find()
+        if not plan.files:
+            return
+        if plan.beside_libraries:
+            self._turn.wait()
+        began = awake()
+        left = room.left()
+        allowed = None if left is None else int(SHARE * left)
+        with self._lock:
+            if "enough" in self._orders:
+                return
+            self._process = subprocess.Popen(
+                [self._python, "-I", "-S", page_reader.__file__, json.dumps({"files": plan.files, "room": allowed})],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            for word in self._orders:
+                self._pass_on(word)
+            output = self._process.stdout
+        assert output is not None
+        said = output.read()
+        self._process.wait()
+        if not said:
+            return  # killed
+        told: dict[str, Any] = json.loads(said)
+        self.span = began, awake()
+        self.facts = {"bytes": told["bytes"], "read": told["read"], "seconds": round(told["seconds"], 3),
+                      "in_time": round(_in_time(told), 4)}
+        utils.log(sentence(told, allowed), "warn" if told["stopped"] else "info")
+
+
+def sentence(told: dict[str, Any], allowed: int | None) -> str:
+    """One line of what page_reader told; allowed: bytes that it was to keep to."""
+    done = told["there"] + told["read"]
+    amount = size(told["bytes"]) if done >= told["bytes"] else f"{size(done)} of {size(told['bytes'])}"
+    if told["stopped"]:
+        return f"weights: {amount if done else 'nothing'} read ahead, then no more: {told['stopped']}"
+    if not told["read"]:
+        line = f"weights: {amount}, in memory already"
+    else:
+        seconds, there = max(told["seconds"], 0.001), told["there"]
+        # A little is always there: its header was read to see whether a file is whole.
+        shown = f", {size(there)} of it in memory already, the rest" if there > 0.05 * done else ""
+        line = (f"weights: {amount}{shown} in {seconds:.{0 if seconds >= 10 else 1}f} s "
+                f"({told['read'] / 1e9 / seconds:.2f} GB/s), "
+                f"{int(100 * _in_time(told))} % before they were needed")
+    if told["planned"] < told["bytes"] and allowed is not None:
+        line += f"; no more than {size(allowed)}, {100 * SHARE:.0f} % of the memory that is left, is read ahead"
+    return line
+
+
+def _in_time(told: dict[str, Any]) -> float:
+    """The share of all bytes that was in memory when the server began to load, 0 to 1."""
+    done = told["needed"] if told["needed"] is not None else told["there"] + told["read"]
+    return float(done / told["bytes"]) if told["bytes"] else 1.0
+
+
+def size(count: int) -> str:
+    """Bytes in words: "14.5 GB", "3.2 MB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,121 @@
+"""A worker reads the weights of its model ahead of the server: whole processes, real pages."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+
+import pytest
+
+from server.guard import descendants
+from start import start_report
+from tests.hub_folders import MODEL
+from tests.pages import resident, weights
+from tests.worker import WorkerProcess, contract_environ
+
+MB = 10**6
+SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+IMPORTED = ["server_args=x", "Init parallel begin"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder of three shards that the index names, and a file of weights that it does not name."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name, content in MODEL.items():
+        if not name.endswith(".safetensors"):
+            (folder / name).write_bytes(content)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict(enumerate(SHARDS))}))
+    for name in (*SHARDS, "consolidated.safetensors"):
+        weights(folder / name, 30 * MB)
+    return folder
+
+
+def environ(model, *lines, bind_delay=600.0, **extra):
+    """A worker of `model` whose server says `lines` at once, and is up much later."""
+    life = {"log": list(lines), "bind_delay": bind_delay}
+    return contract_environ(MODEL_NAME=str(model), SCRIPTED_ENGINE_LIFE=json.dumps(life), **extra)
+
+
+async def told(worker, fragment="weights: ") -> str:
+    return json.loads(await worker.line(fragment))["message"]
+
+
+async def test_the_files_of_the_index_are_in_memory_before_the_server_loads(platform, model):
+    async with WorkerProcess(platform, environ(model, *IMPORTED)) as worker:
+        line = await told(worker)
+        assert line.startswith("weights: 90.0 MB in ") and line.endswith("100 % before they were needed")
+    assert all(resident(model / name) > 0.99 for name in SHARDS)
+    assert resident(model / "consolidated.safetensors") < 0.5
+
+
+async def test_a_warm_start_reads_nothing(platform, model):
+    for name in SHARDS:
+        (model / name).read_bytes()
+    async with WorkerProcess(platform, environ(model, *IMPORTED)) as worker:
+        assert await told(worker) == "weights: 90.0 MB, in memory already"
+
+
+async def test_the_start_report_has_it(platform, model):
+    # The server says that it is ready only after the line of the weights was seen.
+    async with WorkerProcess(platform, environ(model, *IMPORTED, bind_delay=6.0)) as worker:
+        await worker.connected()
+        report = json.loads((await told(worker, start_report.PREFIX)).removeprefix(start_report.PREFIX))
+        await told(worker)
+    assert report["weights"]["bytes"] == 90 * MB and 0 <= report["weights"]["in_time"] <= 1
+    assert [phase["meanwhile"] for phase in report["phases"] if phase["name"] == "read ahead"] == [True]
+
+
+@pytest.mark.parametrize(("lines", "extra"), [
+    (IMPORTED, {"READ_AHEAD": "off"}), (IMPORTED, {"LOAD_FORMAT": "dummy"}),
+    (IMPORTED, {"LOAD_FORMAT": "runai_streamer"}), ([], {})])
+async def test_where_nothing_is_read(platform, model, lines, extra):
+    # The last: the libraries lie on the same device, and the imports do not end before the server is ready.
+    async with WorkerProcess(platform, environ(model, *lines, bind_delay=0.5, **extra)) as worker:
+        await worker.connected()
+        await worker.line(start_report.PREFIX)
+        assert not any("weights: " in line for line in worker.lines)
+    assert all(resident(model / name) < 0.5 for name in SHARDS)
+
+
+def reader(worker) -> int | None:
+    """The process that reads, once its threads are at it."""
+    for pid in descendants(worker.process.pid):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+            if b"page_reader.py" in f.read() and len(os.listdir(f"/proc/{pid}/task")) > 3:
+                return pid
+    return None
+
+
+def lives(pid: int) -> bool:
+    """Not for one that has ended and that process 1, whose child it became, has not buried."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
+async def until(condition):
+    """What `condition` gives once that is true."""
+    async with asyncio.timeout(60):
+        while not (found := condition()):  # noqa: ASYNC110 - /proc tells nobody
+            await asyncio.sleep(0.005)
+    return found
+
+
+@pytest.mark.parametrize("how", ["terminated", "killed", "given up"])
+async def test_a_reader_that_hangs_delays_no_end(platform, model, how):
+    weights(model / SHARDS[0], 3000 * MB)  # some seconds
+    variables = environ(model, *IMPORTED, **({"SGLANG_STARTUP_TIMEOUT": "1"} if how == "given up" else {}))
+    async with WorkerProcess(platform, variables) as worker:
+        pid = await until(lambda: reader(worker))
+        os.kill(pid, signal.SIGSTOP)  # as by a volume that does not answer
+        if how == "terminated":
+            worker.process.terminate()
+        elif how == "killed":
+            worker.process.kill()
+        assert await worker.ended(60) == {"terminated": 0, "killed": -9, "given up": 1}[how]
+        await until(lambda: not lives(pid))
