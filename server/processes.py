@@ -6,6 +6,7 @@ import codecs
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from typing import IO
 
