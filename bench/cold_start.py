@@ -2,12 +2,14 @@
 
     MODEL_NAME=… python -m bench.cold_start --profiles default,fast --alone default --out FOLDER
     python -m bench.cold_start --engine cpu
+    python -m bench.cold_start --weights FOLDER --volume-rate 0.3
 
 For each profile one start with nothing compiled, and later one with the archive of kernels that it left. With --alone
 also the server's own command without a worker, and the worker plainly (HEAD_START=off) beside it, both with the kernels
-of the start before in place. With --streams each profile's steady speed is measured too, once it is up. What is
-measured and how is in docs/cold-start.md. --out is written anew after every start. Exit status 1 when a start failed or
-an answer was not complete.
+of the start before in place. With --weights the model in that folder is served, and what is compared is how its weights
+come: read ahead or not, in memory or not, from a volume of so many GB/s. With --streams each profile's steady speed is
+measured too, once it is up. What is measured and how is in docs/cold-start.md. --out is written anew after every start.
+Exit status 1 when a start failed or an answer was not complete.
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import re
-import shutil
 import signal
-import site
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,11 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
-from bench import serving, serving_report
+from bench import serving, serving_report, slow_volume
+from bench.cold_start_plan import NONE, PROFILES, ROWS, Container, plan, plan_of_weights
 from bench.cold_start_report import markdown, result, write
 from bench.serving_clients import ClientsFailed
 from bench.serving_plan import WORKER
@@ -42,57 +43,8 @@ from start import start_report
 from start.cold_start import ColdStart
 from tests.support import ROOT
 
-PROFILES = ("default", "fast")
-NONE, RESTORED, IN_PLACE = "none", "restored", "in place"
 _LOOK_EVERY = 0.05  # seconds
 _END_WITHIN = 30.0  # seconds
-
-
-class Start(NamedTuple):
-    """One start. kernels: NONE, RESTORED or IN_PLACE; alone: the server's command without a worker."""
-
-    profile: str
-    kernels: str
-    head_start: str
-    alone: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{'server' if self.alone else 'worker'}, {self.profile}, kernels {self.kernels}"
-
-
-def plan(profiles: list[str], head_start: str, alone: list[str]) -> list[Start]:
-    """alone: the profiles for which the server is also started without a worker. Starts that are compared with each
-    other are neighbours: first those with nothing compiled."""
-    starts = [Start(profile, NONE, head_start) for profile in profiles]
-    for profile in profiles:
-        starts.append(Start(profile, RESTORED, head_start))
-        if profile in alone:
-            starts += [Start(profile, IN_PLACE, "off", alone=True), Start(profile, IN_PLACE, "off")]
-    return starts
-
-
-class Container:
-    """The folders that starts see: a home that a new container would have, and a volume that outlives it.
-
-    The home has the same path each time, as in containers of one image: compilers write paths into what they keep.
-    """
-
-    def __init__(self, folder: Path):
-        self._home, self._volumes = folder / "home", folder / "volumes"
-
-    def environ(self, start: Start) -> dict[str, str]:
-        volume = self._volumes / start.profile
-        if start.kernels == NONE:
-            shutil.rmtree(volume, ignore_errors=True)
-        if start.kernels != IN_PLACE:
-            shutil.rmtree(self._home, ignore_errors=True)
-        for one in (self._home, volume):
-            one.mkdir(parents=True, exist_ok=True)
-        models = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
-        return {"HOME": str(self._home), "XDG_CACHE_HOME": str(self._home / ".cache"), "HF_HOME": models,
-                "PYTHONUSERBASE": site.getuserbase(), "COMPILE_CACHE_DIR": str(volume),
-                "START_PROFILE": start.profile, "HEAD_START": start.head_start}
 
 
 def load_options(options: argparse.Namespace, environ: dict[str, str]) -> argparse.Namespace:
@@ -119,7 +71,17 @@ async def with_worker(wanted: Wanted, load: argparse.Namespace | None) -> dict:
     seconds = max(span.end for span in phases)
     ready = next(float(told[1]) for line in lines if (told := re.search(r"engine ready after (\d+\.\d) s", line)))
     return {"seconds": seconds, "worker_s": seconds - ready, "phases": [span._asdict() for span in phases],
-            "load": serving_report.medians(runs)}
+            "load": serving_report.medians(runs), "line": _weights_line(lines)}
+
+
+def _weights_line(lines: list[str]) -> str:
+    """What the worker said of the weights; "" where it said nothing."""
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            message = json.loads(line)["message"]
+            if message.startswith("weights: "):
+                return message
+    return ""
 
 
 def without_worker(environ: dict[str, str], log: Path) -> dict:
@@ -171,21 +133,36 @@ async def run(options: argparse.Namespace, scratch: Path, records: list[dict], t
     {"profile", "kernels", "head_start", "alone", "repeat", "seconds", "phases", "load", …}; load: the medians of the
     serving benchmark.
     """
-    container = Container(scratch)
-    starts = [(repeat, start) for repeat in range(options.repeats)
-              for start in plan(options.profiles, options.head_start, options.alone)]
+    with contextlib.ExitStack() as stack:
+        model = options.weights and options.weights.absolute()
+        if model and options.volume_rate:
+            place = options.volume_in or scratch
+            model = stack.enter_context(slow_volume.volume(model, options.volume_rate * 1e9, place))
+        await _starts(options, scratch, Container(options.scratch or scratch, model), records, told)
+
+
+async def _starts(options: argparse.Namespace, scratch: Path, container: Container, records: list[dict],
+                  told: Callable[[], None]) -> None:
+    planned = (plan_of_weights(options.profiles, options.head_start, options.rows) if options.weights
+               else plan(options.profiles, options.head_start, options.alone))
+    starts = [(repeat, start) for repeat in range(options.repeats) for start in planned]
+    began = time.monotonic()
     with tqdm(starts, unit="start", disable=options.quiet) as bar:
         for number, (repeat, start) in enumerate(bar):
             bar.set_postfix_str(start.name)
+            if options.limit and time.monotonic() - began > options.limit:
+                raise Failed(f"{len(starts) - number} starts were not made within {options.limit:g} s (--limit)")
             logs = (options.logs or scratch / "logs") / f"{number + 1}-{re.sub('[, ]+', '-', start.name)}"
             logs.mkdir(parents=True)
             environ = dict(options.worker_env) | container.environ(start)
             # The steady speed of a profile is the same however its kernels came.
             load = load_options(options, environ) if options.streams and start.kernels == NONE else None
             wanted = Wanted(options.engine, [WORKER], logs, environ=environ)
+            await asyncio.to_thread(container.settle, start, options.forget == "all", options.bare)
             figures = await (asyncio.to_thread(without_worker, worker_environ(wanted), logs / "server.log")
                              if start.alone else with_worker(wanted, load))
-            records.append(start._asdict() | {"repeat": repeat} | figures)
+            rate = {"volume_rate": options.volume_rate} if options.weights else {}
+            records.append(start._asdict() | {"repeat": repeat} | rate | figures)
             bar.write(f"{start.name}: {figures['seconds']:.1f} s", file=sys.stderr)
             told()
 
@@ -203,6 +180,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--head-start", choices=("auto", "on", "off"), default="auto", help="default: %(default)s")
     p.add_argument("--alone", type=serving.numbers(str), default=[], metavar="PROFILE,…",
                    help="for these also the server without a worker, and the worker beside it")
+    p.add_argument("--weights", type=Path, metavar="FOLDER",
+                   help="a model with real weights: compare how they come, instead of how the kernels do")
+    p.add_argument("--volume-rate", type=float, metavar="GB/s",
+                   help="serve a copy of it on a disk of its own that gives so much, as root (default: FOLDER itself)")
+    p.add_argument("--volume-in", type=Path, metavar="FOLDER",
+                   help="where that disk's file is made, such as /dev/shm (default: a temporary folder)")
+    p.add_argument("--rows", type=serving.numbers(str), default=[row for row in ROWS if row != "bare"],
+                   metavar="ROW,…", help=f"of {','.join(ROWS)}, or fast:ahead for one profile alone; none makes the "
+                   "kernels for the others (default: all but bare)")
+    p.add_argument("--bare", type=Path, metavar="FOLDER",
+                   help="SGLang's own folder, whose bytecode is removed before each start of the row bare")
+    p.add_argument("--forget", choices=("weights", "all"), default="weights",
+                   help="what the page cache forgets before a start: the weights alone, or all that it has, as on "
+                        "another machine, as root (default: %(default)s)")
+    p.add_argument("--scratch", type=Path, metavar="FOLDER",
+                   help="keeps home and kernels from one call to the next (default: a temporary folder)")
+    p.add_argument("--limit", type=float, metavar="SECONDS", help="begin no start after so long")
     p.add_argument("--streams", type=serving.numbers(int), default=[], metavar="N,…",
                    help="measure the speed of each profile's first start with so many streams at once, of the server "
                         "itself and through the worker at 30 ms a POST")
@@ -226,8 +220,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"--alone needs the kernels of the profile's own start: add {', '.join(sorted(extra))} to --profiles",
               file=sys.stderr)
         return 2
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
+    wrong = "--volume-rate needs --weights" if options.volume_rate and not options.weights else ""
+    try:
+        starts = plan_of_weights(options.profiles, options.head_start, options.rows)
+        if not options.bare and not all(start.bytecode for start in starts):
+            wrong = "the row bare needs --bare"
+    except ValueError as error:
+        wrong = str(error)
+    if wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    for folder in filter(None, (options.out, options.scratch)):
+        folder.mkdir(parents=True, exist_ok=True)
     records: list[dict] = []
 
     def told() -> None:
@@ -237,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             asyncio.run(run(options, Path(scratch), records, told))
-        except (Failed, ClientsFailed, config.ConfigError) as error:
+        except (Failed, ClientsFailed, config.ConfigError, slow_volume.Impossible) as error:
             print(error, file=sys.stderr)
             return 1
     print(markdown(result(records)))

@@ -12,6 +12,8 @@ from bench.machine_facts import machine
 from bench.serving_report import command, rounded, table
 from start.waterfall import svg
 
+_OF_WEIGHTS = ("server imports", "scheduler imports", "weights", "read ahead", "prefill graphs", "decode graphs",
+               "server warm-up", "warm-up")
 _SHOWN = ("server imports", "scheduler imports", "prefill graphs", "decode graphs", "server warm-up", "warm-up")
 
 
@@ -32,11 +34,41 @@ def write(found: dict, folder: Path) -> None:
             name = f"{one['profile']}-{one['kernels'].replace(' ', '-')}"
             spans = [tuple(phase.values()) for phase in one["phases"]]
             title = f"Profile {one['profile']}, kernels {one['kernels']}"
+            if one.get("weights"):
+                name += f"-{one['weights']}-{'ahead' if one['read_ahead'] == 'auto' else 'off'}"
+                name += "" if one["bytecode"] else "-bare"
+                title += f", weights {_came(one)}"
             (folder / f"{name}.svg").write_text(svg(spans, title) + "\n")
+
+
+def _came(one: dict) -> str:
+    """How the weights of a start came, in words."""
+    rate = f" at {one['volume_rate']:g} GB/s" if one.get("volume_rate") else ""
+    place = "in memory" if one["weights"] == "warm" else f"on the disk{rate}"
+    bare = "" if one.get("bytecode", True) else ", SGLang without bytecode"
+    return f"{place}, {'read ahead' if one['read_ahead'] == 'auto' else 'not read ahead'}{bare}"
+
+
+def of_weights(found: dict) -> str:
+    """The same where the starts differ in how their weights came."""
+    kinds: dict[tuple, list[dict]] = {}
+    for one in found["starts"]:
+        kinds.setdefault((one["profile"], one["kernels"], _came(one)), []).append(one)
+    lines = ["| profile | kernels | weights | to the first poll | " + " | ".join(_OF_WEIGHTS) + " |",
+             "|---|---|---|---|" + "---|" * len(_OF_WEIGHTS)]
+    for (profile, kernels, came), starts in kinds.items():
+        phases = [f"{_median(_lasted(one, name) for one in starts):.1f}" for name in _OF_WEIGHTS]
+        lines.append(f"| {profile} | {kernels} | {came} | {_median(one['seconds'] for one in starts):.1f} | "
+                     + " | ".join(phases) + " |")
+    told = dict.fromkeys(f"- {profile}, {came}: `{one['line']}`" for (profile, _, came), starts in kinds.items()
+                         for one in starts if one.get("line"))
+    return "\n".join([*lines, "", *told]).rstrip()
 
 
 def markdown(found: dict) -> str:
     """A line for each kind of start, seconds and medians of the repeats, and what they say of each other."""
+    if any(one.get("weights") for one in found["starts"]):
+        return of_weights(found)
     kinds: dict[tuple, list[dict]] = {}
     for one in found["starts"]:
         kinds.setdefault((one["profile"], one["kernels"], one["head_start"], one["alone"]), []).append(one)

@@ -124,7 +124,7 @@ def sentence(told: dict[str, Any], allowed: int | None) -> str:
     amount = size(told["bytes"]) if done >= told["bytes"] else f"{size(done)} of {size(told['bytes'])}"
     if told["stopped"]:
         return f"weights: {amount if done else 'nothing'} read ahead, then no more: {told['stopped']}"
-    if not told["read"]:
+    if told["read"] <= 0.01 * done and done >= 0.99 * told["planned"]:
         line = f"weights: {amount}, in memory already"
     else:
         seconds, there = max(told["seconds"], 0.001), told["there"]

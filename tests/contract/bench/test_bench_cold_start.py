@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench import cold_start
+from bench import cold_start, cold_start_plan
 
 
 @pytest.mark.timeout(120)
@@ -35,15 +35,15 @@ def test_every_start_is_measured(tmp_path, capsys):
 @pytest.mark.timeout(60)
 def test_a_volume_outlives_the_container_and_a_home_does_not(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", "/models")
-    container = cold_start.Container(tmp_path)
-    first = container.environ(cold_start.Start("fast", cold_start.NONE, "auto"))
+    container = cold_start_plan.Container(tmp_path)
+    first = container.environ(cold_start_plan.Start("fast", cold_start_plan.NONE, "auto"))
     for variable in ("HOME", "COMPILE_CACHE_DIR"):
         (tmp_path / first[variable] / "kernel").write_text("compiled")
-    second = container.environ(cold_start.Start("fast", cold_start.RESTORED, "auto"))
+    second = container.environ(cold_start_plan.Start("fast", cold_start_plan.RESTORED, "auto"))
     assert second == first and second["HF_HOME"] == "/models"
     assert not list((tmp_path / second["HOME"]).iterdir())
     assert (tmp_path / second["COMPILE_CACHE_DIR"] / "kernel").exists()
-    container.environ(cold_start.Start("fast", cold_start.NONE, "auto"))
+    container.environ(cold_start_plan.Start("fast", cold_start_plan.NONE, "auto"))
     assert not list((tmp_path / second["COMPILE_CACHE_DIR"]).iterdir())
 
 

@@ -142,6 +142,9 @@ def told(**more):
     ({"read": 9_000_000_000, "needed": 5_000_000_000, "seconds": 30.0},
      "weights: 9.0 GB of 14.5 GB in 30 s (0.30 GB/s), 34 % before they were needed"),
     ({"there": 14_500_000_000, "read": 0, "seconds": 0.2}, "weights: 14.5 GB, in memory already"),
+    ({"there": 0, "read": 0, "seconds": 0.2, "needed": 0},
+     "weights: 0.0 MB of 14.5 GB in 0.2 s (0.00 GB/s), 0 % before they were needed"),
+    ({"there": 14_499_000_000, "read": 1_000_000}, "weights: 14.5 GB, in memory already"),
     ({"there": 4_500_000_000, "read": 10_000_000_000, "seconds": 5.04},
      "weights: 14.5 GB, 4.5 GB of it in memory already, the rest in 5.0 s (1.98 GB/s), 100 % before they were needed"),
     ({"there": 400_000_000, "read": 14_100_000_000}, "weights: 14.5 GB in 38 s (0.37 GB/s), 100 % before they were "
