@@ -29,7 +29,7 @@ CHUNK_LIMIT, RESULT_LIMIT = MB, 20 * MB  # bytes of a body, escapes and all; Run
 _SLICE = 2**16  # characters
 _PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between the attempts of one POST
 _POST_LIMIT, _BYTES_A_SECOND = 30.0, 500_000  # what one attempt may take: seconds, and so many more for its size
-_GRACE = 5.0  # seconds that an attempt under way still gets after a thaw, beside those for its size
+_GRACE = 3.0  # seconds that an attempt under way still gets after a thaw, beside those for its size
 _GIVE_UP = 60.0  # seconds after which no attempt is begun
 
 _log = RunPodLogger()

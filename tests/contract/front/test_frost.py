@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -44,12 +46,22 @@ async def frost(worker: WorkerProcess, forwarder: Forwarder, way: str, seconds: 
         await asyncio.sleep(seconds)
 
 
+async def each(case: Callable[[str], Awaitable[None]], ways: list[str]) -> None:
+    """A worker for each of the ways, all at the same time: most of it they are frozen."""
+    async with asyncio.TaskGroup() as group:
+        for way in ways:
+            group.create_task(case(way), name=way)
+
+
 def polls(platform: Platform) -> int:
     return platform.begun["job-take"] + platform.begun["job-take-batch"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_an_idle_worker_asks_anew(way):
+async def test_an_idle_worker_asks_anew():
+    await each(idle, WAYS)
+
+
+async def idle(way: str) -> None:
     async with stack() as (platform, worker, forwarder):
         before, stops = polls(platform), platform.begun["job-stop"]
         await frost(worker, forwarder, way)
@@ -68,8 +80,11 @@ async def test_an_idle_worker_asks_anew(way):
         assert worker.output.count("thawed after ") == 1 and "restarting" not in worker.output
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_stream_goes_on_where_it_was(way):
+async def test_a_stream_goes_on_where_it_was():
+    await each(streaming, WAYS)
+
+
+async def streaming(way: str) -> None:
     async with stack() as (platform, worker, forwarder):
         job = await platform.submit({"messages": say({"tokens": 60, "tps": 30}), "stream": True})
         await job.chunk(0)
@@ -80,9 +95,12 @@ async def test_a_stream_goes_on_where_it_was(way):
         assert worker.output.count("thawed after ") == 1 and job.attempts == 1
 
 
-@pytest.mark.parametrize(("kind", "way"), [("job-stream", "kept"), ("job-stream", "vanished"), ("job-done", "closed"),
-                                           ("job-done", "vanished for both")])
-async def test_a_post_under_way_is_delivered_once(kind, way):
+@pytest.mark.parametrize("kind", ["job-stream", "job-done"])
+async def test_a_post_under_way_is_delivered_once(kind):
+    await each(functools.partial(posting, kind), WAYS)
+
+
+async def posting(kind: str, way: str) -> None:
     async with stack() as (platform, worker, forwarder):
         # Held by the platform meanwhile; one whose connection lives is taken after all, and its answer may be lost.
         platform.faults.slow(kind, FROST / 2, times=1)
@@ -153,7 +171,7 @@ async def test_a_worker_that_was_told_to_end_still_has_its_time():
         await job.chunk(0)
         worker.process.terminate()
         await worker.line("stopping: ")
-        await frost(worker, forwarder, "vanished", 25.0)  # longer than all that the end may take
+        await frost(worker, forwarder, "kept", 25.0)  # longer than all that the end may take
         await job.finished(WAITS)
         assert job.status == "COMPLETED" and spoken(job) == whole(30)
         assert await worker.ended(WAITS) == 0
