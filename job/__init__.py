@@ -2,5 +2,6 @@
 
 In: whatever stands under `input`. Out: an `answer.request.Request` that harms nobody, or a JobError that names the
 field and the remedy; then what `answer` makes of it. Pure but for model.py and served.py, which ask the engine,
-media_reading.py and worker.py. Knows no transport. May import: answer, engine, settings, utils.
+media_reading.py and worker.py. Knows no transport. May import: answer, engine, meter, settings,
+utils.
 """

@@ -154,11 +154,11 @@ class Worker:
                                 event = error_event(error, request.path, request.body, last)
                                 yield lines(event) if lines else event
                             raise
-                        if not isinstance(told, str):
-                            record.whole(told, size)
-                        else:
-                            record.add(told)
+                        if isinstance(told, str) and isinstance(chunk, str):
+                            record.add(told, chunk)
                             last = last if told.startswith(":") else told
+                        else:
+                            record.whole(told, size)
                         if chunk or not lines:
                             yield chunk
         except ConnectionBroke as error:

@@ -94,11 +94,12 @@ class Record:
             self._owner.planned(self)
 
     # ------------------------------------------------------------ what happens to it
-    def add(self, text: str) -> None:
-        """A chunk of whole events goes out."""
-        now = time.monotonic()
-        self.chunks += 1
-        self.bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    def add(self, text: str, sent: str | None = None) -> None:
+        """A chunk of whole events of the engine goes out; `sent` in its place, where the caller gets other words."""
+        now, sent = time.monotonic(), text if sent is None else sent
+        if sent:
+            self.chunks += 1
+            self.bytes += len(sent) if sent.isascii() else len(sent.encode("utf-8", "surrogatepass"))
         if text.startswith(":"):  # a comment that keeps the connection open
             return
         if self.ttft is None:

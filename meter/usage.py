@@ -14,16 +14,15 @@ import json
 import re
 from typing import Any, NamedTuple
 
-PLAIN, CHAT, MESSAGES, RESPONSES, NATIVE, OLLAMA = "", "chat", "messages", "responses", "native", "ollama"
+PLAIN, CHAT, MESSAGES, RESPONSES, NATIVE = "", "chat", "messages", "responses", "native"
 _KINDS = {"/v1/chat/completions": CHAT, "/v1/completions": CHAT, "/v1/messages": MESSAGES, "/v1/responses": RESPONSES,
-          "/generate": NATIVE, "/api/chat": OLLAMA, "/api/generate": OLLAMA}
+          "/generate": NATIVE}
 LONG = (NATIVE, RESPONSES)  # whose last event holds the whole answer
 ENOUGH = 2**14  # characters of any other chunk that hold its last events
 _USAGE = re.compile(r'"usage":\s?\{')
 _CHAT_END = re.compile(r'"finish_reason":\s?"([\w-]{1,32})"')
 _MESSAGE_END = re.compile(r'"stop_reason":\s?"([\w-]{1,32})"')
 _RESPONSE_END = re.compile(r"^event: response\.(completed|incomplete|failed)$", re.MULTILINE)
-_OLLAMA_END = re.compile(r'"done_reason":\s?"([\w-]{1,32})"')
 _NATIVE_END = re.compile(r'"finish_reason":\s?\{"type":\s?"([\w-]{1,32})"')
 _WORD = re.compile(r"[\w-]{1,32}", re.ASCII)
 _DECODER = json.JSONDecoder()
@@ -83,8 +82,6 @@ def with_tail(kind: str, known: Usage, tail: str) -> Usage:
     if kind == RESPONSES:
         end = _RESPONSE_END.search(tail)
         return known if end is None else _of_object(_object(tail[end.end():]))._replace(finish=end[1])
-    if kind == OLLAMA:
-        return Usage(_number("prompt_eval_count", tail), None, _number("eval_count", tail), _last(_OLLAMA_END, tail))
     return with_finished(known, tail) if kind == NATIVE else known
 
 
@@ -119,9 +116,6 @@ def of_value(value: Any, answers: int = 1) -> Usage:
         return _of_meta(value["meta_info"])
     if isinstance(value.get("usage"), dict):
         return _of_object(value["usage"])._replace(finish=_finish(value))
-    if "eval_count" in value:
-        return Usage(_whole(value.get("prompt_eval_count")), None, _whole(value["eval_count"]),
-                     _word(value.get("done_reason")))
     return Usage()
 
 

@@ -3,5 +3,5 @@
 In: requests. Out: the engine's answers with their true statuses, streams as they come. What a request means is the
 business of `job`. gate.py, keys.py, manners.py and shapes.py are pure; server.py and serve.py do the I/O; page/ is
 what a browser sees at `/`.
-May import: job, answer, engine, settings, clock, utils, aiohttp.
+May import: job, answer, engine, meter, settings, clock, utils, aiohttp.
 """

@@ -51,6 +51,9 @@ async def line(worker, **wanted) -> dict:
      {"completion_tokens": 4, "finish": "length"}),
     ("/generate", {"text": SECRET, "sampling_params": {"max_new_tokens": 4}},
      {"completion_tokens": 4, "finish": "length"}),
+    ("/api/chat", {"messages": say({"tokens": 5}, SECRET)}, {"completion_tokens": 5, "finish": "length"}),
+    ("/api/chat", {"messages": say({"tokens": 5}, SECRET), "stream": False},
+     {"completion_tokens": 5, "finish": "length", "chunks": 1}),
     ("/generate", {"text": [SECRET, SECRET], "sampling_params": {"max_new_tokens": 4}, "stream": True},
      {"completion_tokens": 8, "finish": "length"}),
 ])
@@ -66,7 +69,7 @@ async def test_what_a_request_over_http_says(http, path, body, wanted):
         del expected["model"]
     assert {name: said[name] for name in expected} == expected
     assert said["duration_s"] >= (said["ttft_s"] or 0) and said["queue_s"] >= 0 and said["id"].endswith("-mine-1")
-    assert (said["ttft_s"] is None) == (not body.get("stream"))
+    assert (said["ttft_s"] is None) == (not body.get("stream", path == "/api/chat"))
     if wanted.get("completion_tokens"):
         assert said["prompt_tokens"] > 0
     assert SECRET not in json.dumps(said)

@@ -83,6 +83,17 @@ def test_a_stream_from_its_beginning_to_its_end(clock):
     assert summary["ttft_p50"] == summary["ttft_p95"] == 0.5
 
 
+def test_what_is_sent_in_place_of_the_engine_s_words_counts_and_its_words_are_read():
+    record = Meter().begin("http", "/api/chat")
+    record.planned(CHAT, "tiny")
+    record.add(event(), '{"message":{"content":"é"}}\n')
+    for text in END:
+        record.add(text, "")
+    record.end(200)
+    assert (record.chunks, record.bytes) == (1, len('{"message":{"content":"é"}}\n'.encode()))
+    assert record.usage == (7, None, 5, "stop") and record.ttft is not None
+
+
 def test_what_comes_after_the_end_does_not_count(clock):
     seen = Seen()
     record = Meter([seen]).begin("queue", CHAT)
