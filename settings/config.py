@@ -23,7 +23,7 @@ from settings.limits import Limits
 from settings.masking import line, masked, secret_values
 from settings.media import MediaSettings
 from settings.resolved import ConfigError, Settings
-from settings.telemetry import telemetry
+from settings.telemetry import ENGINE_TRACES, telemetry
 from settings.worker_settings import WORKER_SETTINGS, StartSettings, worker_values
 
 DEFAULT_MODEL = "meta-llama/Meta-Llama-3-8B-Instruct"
@@ -106,7 +106,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
 
-    server_args = (*head, *tp_size, *profile, *words)
+    traced = (ENGINE_TRACES, told.engine_traces) if told.engine_traces and ENGINE_TRACES in snapshot["flags"] else ()
+    server_args = (*head, *tp_size, *profile, *traced, *words)
     return Settings(
         model=model, revision=given.value("--revision"), served_model_name=served,
         model_names=tuple(dict.fromkeys((served, asked, model))), port=worker["SGLANG_PORT"],

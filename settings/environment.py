@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from settings import flags
 from settings.incoming import heard
 from settings.resolved import Settings
+from settings.telemetry import HTTP, PROTOCOL
 from settings.worker_settings import WORKER_SETTINGS
 
 
@@ -40,5 +41,6 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     kept.setdefault("PYTHONSAFEPATH", "1")
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, kept["PYTHONPATH"].split(os.pathsep)))
+    kept |= {PROTOCOL: HTTP} if settings.telemetry.engine_traces else {}
     kept |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if settings.offline else {}
     return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -16,21 +16,23 @@ from settings import flags
 from settings.flags.values import Notice, Problem, boolean
 
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+PROTOCOL, HTTP = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"
+ENGINE_TRACES = "--otlp-traces-endpoint"
 _HEADERS = re.compile(r"OTEL_EXPORTER_OTLP_([A-Z]+_)?HEADERS")
 
 
 @dataclasses.dataclass(frozen=True)
 class Telemetry:
     """lines: a line in the log for each request; traces, metrics: where OpenTelemetry's go, None for nowhere;
-    attributes: of the worker, for OpenTelemetry; engine_metrics, engine_traces: the server has its own, None where only
-    a file of its own knows."""
+    attributes: of the worker, for OpenTelemetry; engine_metrics: the server has its own, None where only a file of its
+    own knows; engine_traces: where the server's own traces go, None where that is its own business."""
 
     lines: bool = True
     traces: str | None = None
     metrics: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     engine_metrics: bool | None = False
-    engine_traces: bool | None = False
+    engine_traces: str | None = None
 
 
 def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flags.Given, model: str
@@ -41,7 +43,7 @@ def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flag
     unknown = None if values["SGLANG_CONFIG_FILE"] else False
     notices: list[Notice] = []
     protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
-    if (traces or metrics) and protocol not in ("", "http/protobuf"):
+    if (traces or metrics) and protocol not in ("", HTTP):
         notices.append(("warn", f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: the worker itself sends http/protobuf, to "
                         f"{BASE}"))
     names = {"service.instance.id": "RUNPOD_POD_ID", "runpod.endpoint.id": "RUNPOD_ENDPOINT_ID",
@@ -51,7 +53,14 @@ def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flag
     return Telemetry(
         values["REQUEST_LOG"] == "on" and values["WORKER_LOG_LEVEL"] in ("debug", "info"), traces, metrics,
         tuple((key, value) for key, value in attributes.items() if value),
-        given.on("--enable-metrics") or unknown, given.on("--enable-trace") or unknown), notices, problems
+        given.on("--enable-metrics") or unknown, _of_engine(traces, environ, given)), notices, problems
+
+
+def _of_engine(traces: str | None, environ: Mapping[str, str], given: flags.Given) -> str | None:
+    """The server's tracing goes where the worker's goes, unless it is told otherwise: it takes one address as it is,
+    and its protocol from the environment (sglang: srt/observability/trace.py, get_otlp_span_exporter)."""
+    asked = given.on("--enable-trace") and ENGINE_TRACES not in given
+    return traces if asked and environ.get(PROTOCOL, "").strip() in ("", HTTP) else None
 
 
 def _target(signal: str, environ: Mapping[str, str], problems: list[Problem]) -> str | None:

@@ -66,6 +66,23 @@ def test_what_the_server_has_of_its_own():
     assert told(SGLANG_CONFIG_FILE="/x.yaml").engine_metrics is None
 
 
+TRACES = "http://c:4318/v1/traces"
+
+
+@pytest.mark.parametrize(("environ", "endpoint", "protocol"), [
+    ({}, None, None), ({"ENABLE_TRACE": "true"}, TRACES, "http/protobuf"),
+    ({"ENABLE_TRACE": "true", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}, TRACES, "http/protobuf"),
+    ({"ENABLE_TRACE": "true", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, None, "grpc"),
+    ({"ENABLE_TRACE": "true", "OTEL_TRACES_EXPORTER": "none"}, None, None),
+    ({"ENABLE_TRACE": "true", "OTLP_TRACES_ENDPOINT": "127.0.0.1:4317"}, "127.0.0.1:4317", None)])
+def test_the_server_s_own_tracing_goes_to_the_same_place_unless_it_is_told_otherwise(environ, endpoint, protocol):
+    environ = {"MODEL_NAME": "org/tiny", BASE: "http://c:4318", **environ}
+    settings = load(**environ)
+    words = dict(zip(settings.server_args, settings.server_args[1:], strict=False))
+    assert words.get("--otlp-traces-endpoint") == endpoint
+    assert engine_environ(settings, environ).get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") == protocol
+
+
 def test_the_server_hears_opentelemetry_s_variables_and_not_the_worker_s():
     environ = {"MODEL_NAME": "org/tiny", BASE: "http://c", "OTEL_SERVICE_NAME": "mine", "REQUEST_LOG": "off"}
     heard = engine_environ(load(**environ), environ)
