@@ -14,10 +14,10 @@ _SHOWN = 80  # characters of a model's name
 
 
 def fields(record: Record) -> dict[str, Any]:
-    """Everything that is told of a request that has ended, None for what is not known. No prompt, no answer, no text of
-    an error: all of it is counted, measured, or one of the worker's and the engine's own words."""
+    """Everything that is told of a request that has ended, None for what is not known; secrets masked. No prompt, no
+    answer, no text of an error: all of it is counted, measured, or one of the worker's and the engine's own words."""
     usage, refused = record.usage, record.outcome == "refused"
-    return {
+    told = {
         "id": record.id, "request_id": record.request_id, "trace_id": record.trace_id, "mode": record.mode,
         "route": record.route, "model": short(record.model), "status": status(record), "outcome": record.outcome,
         "error": record.error_type, "code": record.error.code if record.error else None,
@@ -25,6 +25,7 @@ def fields(record: Record) -> dict[str, Any]:
         "queue_s": _seconds(record.queued), "ttft_s": _seconds(record.ttft), "itl_s": _seconds(record.itl, 6),
         "duration_s": _seconds(record.duration), "prompt_tokens": usage.prompt, "cached_tokens": usage.cached,
         "completion_tokens": usage.completion, "chunks": record.chunks, "bytes": record.bytes}
+    return {name: utils.redact(value) if isinstance(value, str) else value for name, value in told.items()}
 
 
 def status(record: Record) -> int | str | None:
@@ -53,10 +54,9 @@ class Lines:
 
     def ended(self, record: Record) -> None:
         """One line."""
-        head = {"requestId": record.id or None} if os.environ.get("RUNPOD_ENDPOINT_ID") else {}
-        line = {**head, "message": MESSAGE, "level": "INFO", **fields(record)}
-        shown = {name: utils.redact(value) if isinstance(value, str) else value for name, value in line.items()}
-        utils.emit(json.dumps(shown))
+        told = fields(record)
+        head = {"requestId": told["id"] or None} if os.environ.get("RUNPOD_ENDPOINT_ID") else {}
+        utils.emit(json.dumps({**head, "message": MESSAGE, "level": "INFO", **told}))
 
     def close(self) -> None:
         """Nothing is held back."""

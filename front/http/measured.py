@@ -36,12 +36,15 @@ def measuring(meter: Meter, stage: Callable[[], Stage], extra: tuple[str, ...] =
         request[_RECORD] = record
         given = request.headers.get("X-Request-Id", "")
         record.request_id = given if REQUEST_ID.fullmatch(given) else None
-        response = None
+        response: web.StreamResponse | None = None
         try:
             response = await handler(request)
             return response
         except (asyncio.CancelledError, ConnectionError):
             record.left()
+            raise
+        except web.HTTPException as answer:
+            response = answer
             raise
         except Exception as error:
             record.failed(JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",

@@ -109,6 +109,16 @@ async def test_a_fault_of_the_worker_is_a_failure():
     assert "caller" not in record.error.message
 
 
+async def test_an_answer_that_is_raised_is_an_answer():
+    async def handler(_request):
+        raise web.HTTPNotFound
+
+    async with Served(handler) as served:
+        await served.client.post(CHAT)
+        record = await served.record()
+    assert (record.outcome, record.status, record.why) == ("refused", 404, "not_found")
+
+
 @pytest.mark.parametrize("begun", [True, False])
 async def test_who_goes_away_was_told_a_status_or_was_not(begun):
     inside = asyncio.Event()
