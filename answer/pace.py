@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from typing import TypeVar
 
 from answer.wire import Reply
 
+_T = TypeVar("_T")
+
 _LONGEST_GAP = 0.5  # seconds between two chunks of one stream, however many streams there are
 _LOOK_EVERY, _LOOK_FOR = 0.05, 0.002  # seconds
+_SOON = 0.2  # seconds until a chunk that is so near that the end of its stream need not be looked for before
 
 
 class Pace:
@@ -32,13 +36,13 @@ class Pace:
 
     async def turn(self, reply: Reply, begun: float, young: bool = False) -> None:
         """Wait until a stream whose last delivery began at `begun` may begin the next, or has ended. young: that was
-        its first, and it is read meanwhile: most short answers end then."""
+        its first, and it is read on for a moment: short answers end then."""
         if reply.ended.done() or not self.budget or self.streams < 2:
             return
         if (left := (due := self._due(begun)) - time.monotonic()) <= 0:
             return
-        transport = None if young else reply.pausable()
-        with self.seldom_read(transport, looked_at=left > 2 * _LOOK_EVERY):
+        transport = reply.pausable()
+        with self.seldom_read(transport, looked_at=young or left > _SOON, now=not young):
             await self._moment(due, left, transport, reply.ended)
 
     def wait(self, begun: float, now: float) -> float:
@@ -76,16 +80,18 @@ class Pace:
         loop.call_soon(loop.call_soon, _wake, waiting)
 
     @contextlib.contextmanager
-    def seldom_read(self, transport: asyncio.Transport | None, looked_at: bool = True) -> Iterator[None]:
+    def seldom_read(self, transport: asyncio.Transport | None, looked_at: bool = True,
+                    now: bool = True) -> Iterator[None]:
         """Meanwhile do not read this connection, or (looked_at) in common moments only, often enough to notice its end
-        soon.
+        soon. now: from now on, or else when the next such moment is over.
 
         Waking up for every token of every stream would cost more than all that is done with them.
         """
         if transport is None or transport.is_closing():
             yield
             return
-        transport.pause_reading()
+        if now:
+            transport.pause_reading()
         if looked_at:
             self._unread.add(transport)
             if self._next is None:
@@ -130,7 +136,7 @@ def _wake(waiting: list[_Wait]) -> None:
 
 
 class Silence:
-    """Waits for what arrives, each at most `limit` seconds (None: as long as it takes).
+    """Waits for the engine, each at most `limit` seconds (None: as long as it takes); made in the task that waits.
 
     One alarm goes off for many waits, and sees how long the present one has taken: setting one for each would cost as
     much as a wait.
@@ -141,11 +147,11 @@ class Silence:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._alarm = self._loop.call_later(limit, self._ring) if limit else None
 
-    async def some(self, reply: Reply) -> bytes:
-        """What arrives next; b"" at the end. Raises TimeoutError."""
+    async def wait(self, coming: Awaitable[_T]) -> _T:
+        """What comes. Raises TimeoutError."""
         self._since = self._loop.time()
         try:
-            return await reply.some()
+            return await coming
         except asyncio.CancelledError:
             if self._rung and self._task is not None and not self._task.uncancel():
                 raise TimeoutError from None

@@ -23,23 +23,23 @@ from answer.wire import Reply
 _PREAMBLE = {"/v1/messages": 3, "/v1/responses": 5}
 
 
-async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, chunk_bytes: int,
+async def relay(reply: Reply, job: Running, pace: Pace, *, silence: Silence, chunk_bytes: int,
                 heard: Callable[[], None]) -> None:
     """Hands over texts of whole events, of at most `chunk_bytes`.
 
-    idle: seconds of silence that end the stream, None for never. `heard` is called for every sign of life. Raises
-    TimeoutError after `idle`, JobError for an event that reports a failure.
+    silence: waits for the engine, as long as it may take. `heard` is called for every sign of life. Raises TimeoutError
+    after that, JobError for an event that reports a failure.
     """
     buffer = streaming.EventBuffer()
     newest = Newest() if job.request.path == "/generate" else None
     unpaced = _PREAMBLE.get(job.request.path, 1)  # events, counted down
     begun = first = 0.0  # when the last delivery and the first one were begun, 0 before the first
-    held, silence = b"", Silence(idle)
+    held = b""
     try:
         while True:
             if unpaced < 0:
                 await pace.turn(reply, begun, young=begun == first)
-            data = reply.arrived() or await silence.some(reply)
+            data = reply.arrived() or await silence.wait(reply.some())
             over = not data or reply.ended.done()  # then all of it has been read
             heard()
             if data:
@@ -65,7 +65,6 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, idle: float | None, c
             if over:
                 return
     finally:
-        silence.end()
         pace.streams -= begun > 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from answer.outcome import End, Outcome, Step, follows, of_error
-from answer.pace import Pace
+from answer.pace import Pace, Silence
 from answer.relay import relay
 from answer.request import Request
 from answer.running import Running
@@ -27,6 +27,7 @@ Piece = str | dict[str, Any] | list[Any]
 
 KEEPALIVE = ": waiting for the engine\n\n"  # an SSE comment: clients ignore it
 _RETRY_FIRST, _RETRY_LAST = 0.1, 5.0  # seconds
+_STREAM = object()  # an answer that is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,13 +157,21 @@ class Upstream:
         limit = (self.patience.idle if request.streams else self.patience.request) or None
         reply: Reply | None = None
         in_doubt = True  # whether the engine may be at it still
+        silence = Silence(limit)  # never around a delivery
+
+        async def answered() -> Any:
+            nonlocal reply
+            reply = await self._send(request)
+            self._heard()
+            streams = reply.status < 400 and reply.content_type == "text/event-stream"
+            return _STREAM if streams else value_of(await reply.whole(), reply.status)
+
         try:
-            async with asyncio.timeout(limit):  # never around a delivery
-                reply = await self._send(request)
-                self._heard()
-                if reply.status >= 400 or reply.content_type != "text/event-stream":
-                    return End(Outcome.ANSWERED, answer=value_of(await reply.whole(), reply.status))
-            await relay(reply, job, self._pace, idle=limit, chunk_bytes=self._chunk_bytes, heard=self._heard)
+            answer = await silence.wait(answered())
+            if answer is not _STREAM:
+                return End(Outcome.ANSWERED, answer=answer)
+            assert reply is not None
+            await relay(reply, job, self._pace, silence=silence, chunk_bytes=self._chunk_bytes, heard=self._heard)
             return End(Outcome.ANSWERED)
         except Broke as error:
             end = await self._broken(error, life)
@@ -176,6 +185,7 @@ class Upstream:
             in_doubt = reply is not None
             return End(of_error(error, read=request.body is None, decides=self._decides), error)
         finally:
+            silence.end()
             if not (reply and reply.close()) and in_doubt:
                 self._stop_by_name(job)
 

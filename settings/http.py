@@ -17,7 +17,7 @@ _BOTH_WAYS = 30.0  # MB, the most that it takes as a body or as an answer
 _UNSET = {"queue": {"MAX_INPUT_MB": 20.0, "MAX_RESULT_MB": 19.0, "STREAM_CHUNK_KIB": 512,
                     "STREAM_POSTS_PER_SECOND": 150.0},
           "http": {"MAX_INPUT_MB": _BOTH_WAYS, "MAX_RESULT_MB": _BOTH_WAYS, "STREAM_CHUNK_KIB": 64,
-                   "STREAM_POSTS_PER_SECOND": 1300.0}}
+                   "STREAM_POSTS_PER_SECOND": 900.0}}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,11 +116,34 @@ async def test_a_stream_is_read_after_its_first_chunk_and_goes_on_when_it_ends()
     (pace, now), engine = crowded(0.1), Engine()
     turn = asyncio.create_task(pace.turn(engine, now, young=True))
     await asyncio.sleep(0)
-    assert pace._moments and not engine.transport.calls
+    assert pace._moments and engine.transport in pace._unread and not engine.transport.calls
     engine.ended.set_result(None)
     await turn
     await pace.turn(engine, now)  # what has ended waits no more
-    assert not engine.transport.calls
+    assert engine.transport.calls == ["resume"] and not pace._unread
+
+
+async def test_a_stream_that_goes_on_is_left_unread_soon_after_its_first_chunk():
+    (pace, now), engine = crowded(0.1), Engine()
+    turn = asyncio.create_task(pace.turn(engine, now, young=True))
+    await asyncio.sleep(0)
+    pace._look()
+    pace._look_away()
+    assert engine.transport.calls == ["resume", "pause"]
+    turn.cancel()
+    pace._next.cancel()
+
+
+async def test_what_is_due_soon_is_not_looked_at_before(monkeypatch):
+    (pace, now), engine = crowded(1000), Engine()
+    for soon, looked_at in ((1000, False), (0, True)):
+        monkeypatch.setattr(pace_module, "_SOON", soon)
+        turn = asyncio.create_task(pace.turn(engine, now + 10))
+        await asyncio.sleep(0)
+        assert (engine.transport in pace._unread) == looked_at and engine.transport.calls[-1] == "pause"
+        turn.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
+    pace._next.cancel()
 
 
 async def test_a_wait_that_is_cancelled_is_forgotten_at_its_moment():
@@ -139,16 +162,16 @@ async def test_a_wait_that_is_cancelled_is_forgotten_at_its_moment():
 
 async def test_one_alarm_watches_many_waits():
     silence = Silence(1000)
-    assert await silence.some(Engine(b"a")) == b"a"
+    assert await silence.wait(Engine(b"a").some()) == b"a"
     silence._ring()  # in the middle of a delivery, which may take as long as it likes
-    assert await silence.some(Engine(b"b")) == b"b"
+    assert await silence.wait(Engine(b"b").some()) == b"b"
     silence.end()
 
 
 async def test_what_never_comes_is_given_up():
     silence = Silence(0.05)
     with pytest.raises(TimeoutError):
-        await silence.some(Engine(asyncio.get_running_loop().create_future()))
+        await silence.wait(Engine(asyncio.get_running_loop().create_future()).some())
     assert not asyncio.current_task().cancelling()
 
 
@@ -156,7 +179,7 @@ async def test_who_is_cancelled_is_not_told_of_silence():
     async def read():
         silence = Silence(1000)
         try:
-            await silence.some(Engine(asyncio.get_running_loop().create_future()))
+            await silence.wait(Engine(asyncio.get_running_loop().create_future()).some())
         finally:
             silence.end()
 
@@ -169,5 +192,5 @@ async def test_who_is_cancelled_is_not_told_of_silence():
 
 async def test_without_a_limit_there_is_no_alarm():
     silence = Silence(None)
-    assert silence._alarm is None and await silence.some(Engine(b"a")) == b"a"
+    assert silence._alarm is None and await silence.wait(Engine(b"a").some()) == b"a"
     silence.end()

@@ -85,7 +85,7 @@ def test_the_queue_carries_less_than_http(environ, input_mb, result_mb):
 
 
 @pytest.mark.parametrize(("environ", "kib", "a_second"), [
-    (QUEUE, 512, 150), (POD, 64, 1300), ({**POD, "STREAM_CHUNK_KIB": "512", "STREAM_POSTS_PER_SECOND": "0"}, 512, 0),
+    (QUEUE, 512, 150), (POD, 64, 900), ({**POD, "STREAM_CHUNK_KIB": "512", "STREAM_POSTS_PER_SECOND": "0"}, 512, 0),
     ({**QUEUE, "STREAM_CHUNK_KIB": "9", "STREAM_POSTS_PER_SECOND": "7.5"}, 9, 7.5)])
 def test_pieces_of_streams_cost_less_over_http_and_are_smaller(environ, kib, a_second):
     settings = load(environ)
