@@ -84,7 +84,8 @@ def native(prompts: int, tokens: int, **fields) -> dict:
 def spoken(job) -> str:
     """The text of a streamed chat, which must be complete."""
     assert job.status == "COMPLETED", job.error
-    events = "".join(job.output).split("\n\n")
+    # Over HTTP a stream that waits says so, in comments.
+    events = [event for event in "".join(job.output).split("\n\n") if not event.startswith(":")]
     assert events[-2:] == ["data: [DONE]", ""]
     choices = [json.loads(event.removeprefix("data: "))["choices"] for event in events[:-2]]
     return "".join(choice[0]["delta"].get("content") or "" for choice in choices if choice)
