@@ -209,7 +209,7 @@ def test_the_own_drivers_archive_is_tried_first_and_then_the_newest(tmp_path, ro
 def test_a_save_waits_for_the_restore(tmp_path, root, said, clock):
     one = restored(cache(root, tmp_path / "volume"))
     joined = []
-    one._restoring = SimpleNamespace(join=lambda: joined.append(compile_cache.time.now))
+    one._restoring = SimpleNamespace(join=lambda: joined.append(clock.now))
     one._closing = Compiling(root, 0, clock)
     one._keep()
     assert joined == [1000.0] and clock.now > 1000.0
