@@ -89,8 +89,8 @@ class Clock:
                     log(f"after a thaw: {type(error).__name__}: {error}", "error")
 
     def _beat(self) -> None:
-        while True:
-            time.sleep(BEAT)
+        never = threading.Event()
+        while not never.wait(BEAT):
             self.awake()
             self.tell()
 
