@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gzip
 import hashlib
 import io
@@ -32,6 +33,8 @@ from typing import IO, Any
 FORMAT = 1
 MANIFEST = "worker-sglang-manifest.json"
 SUFFIX, DOUBTED, _PART, _INCOMING = ".tar.gz", ".doubted", ".part", ".incoming-"
+# A volume's quota shows nowhere but here: what statvfs says of RunPod's is the whole cluster's.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ABANDONED = 3600.0  # seconds after which a half-made file belongs to nobody
 _LARGEST_FILE = 512 * 2**20  # bytes; a file is read as a whole, and no kernel comes near
 # What one container leaves behind that another must not find: locks, work in progress, logs, and facts about the
@@ -69,7 +72,13 @@ def changed(now: dict[str, int], known: dict[str, int]) -> bool:
     return any(known.get(path) != size for path, size in now.items() if os.path.basename(path) not in RESTLESS)
 
 
-def save(root: str, archive: str, facts: dict[str, Any], base: str, limit: int) -> dict[str, Any]:
+def part_of(archive: str, mark: str) -> str:
+    """The name under which `archive` is written before it is whole, by the one saver that has this `mark`."""
+    return os.path.join(os.path.dirname(archive), f".{os.path.basename(archive)}.{mark}{_PART}")
+
+
+def save(root: str, archive: str, facts: dict[str, Any], base: str, limit: int, mark: str | None = None
+         ) -> dict[str, Any]:
     """Pack `root` into `archive`; archives of other keys in its folder go, oldest first, until all hold `limit` bytes.
 
     Returns {"files", "bytes", "contents", "evicted"}. Raises Unusable when this one alone is larger than `limit`, or
@@ -77,7 +86,7 @@ def save(root: str, archive: str, facts: dict[str, Any], base: str, limit: int) 
     """
     folder = os.path.dirname(archive)
     _sweep(folder)
-    part = os.path.join(folder, f".{os.path.basename(archive)}.{uuid.uuid4().hex}{_PART}")
+    part = part_of(archive, uuid.uuid4().hex if mark is None else mark)
     contents: dict[str, tuple[int, str]] = {}
     try:
         with open(part, "xb") as out:
@@ -241,7 +250,7 @@ def main() -> int:
     except Unusable as error:
         result = {"error": str(error), "unusable": True}
     except OSError as error:
-        result = {"error": f"{type(error).__name__}: {error}"}
+        result = {"error": f"{type(error).__name__}: {error}"} | ({"full": True} if error.errno in FULL else {})
     print(json.dumps(result))
     return 0
 

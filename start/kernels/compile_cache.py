@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,7 @@ class CompileCache:
         self._restored: str | None = None
         self._saving = threading.Lock()
         self._closing = threading.Event()
+        self._full = False  # the volume took no more: it is not asked again
         self._restoring: threading.Thread | None = None
 
     def begin(self) -> None:
@@ -110,6 +112,11 @@ class CompileCache:
                 utils.log(f"compile cache: {told['files']} files ({told['bytes'] / 1e6:.1f} MB) from {archive} "
                           f"in {self.span[1] - began:.1f} s")
                 return
+            if told.get("full"):
+                self.span = began, awake()
+                utils.log(f"compile cache: no room below {self.root} for {archive}: {told['error']}; the server "
+                          "compiles what it needs", "warn")
+                return  # nor for another
             utils.log(f"compile cache: {'dropped' if told.get('unusable') else 'cannot read'} {archive}: "
                       f"{told['error']}", "warn")
             if told.get("unusable") and not archive.startswith(self.baked + os.sep):
@@ -142,13 +149,23 @@ class CompileCache:
         if not self._saving.acquire(timeout=timeout):
             return
         try:
-            if not self.folder or self._facts is None:
+            if not self.folder or self._facts is None or self._full:
                 return
             if not cache_archive.changed(cache_archive.listing(self.root), self._known):
                 return
             archive = os.path.join(self.folder, archive_name(self._facts))
+            mark = uuid.uuid4().hex
             told = self._child("save", timeout, root=self.root, archive=archive, facts=self._facts,
-                               base=base_key(self._facts), limit=self.limit)
+                               base=base_key(self._facts), limit=self.limit, mark=mark)
+            if "contents" not in told:
+                with contextlib.suppress(OSError):  # of one that was killed
+                    os.unlink(cache_archive.part_of(archive, mark))
+            if told.get("full"):
+                self._full = True
+                utils.log(f"compile cache: not saved, {self.folder} takes no more (its quota may be reached, which df "
+                          f"does not show): {told['error']}. This worker does not try again; the next one compiles, "
+                          "unless something is removed from the volume or COMPILE_CACHE_DIR names another", "warn")
+                return
             if "error" in told:
                 utils.log(f"compile cache: not saved to {archive}: {told['error']}", "warn")
                 return

@@ -16,6 +16,7 @@ import pytest
 
 from server.guard import descendants
 from start import start_report
+from tests.small_disk import small_disk
 from tests.support import ROOT, say
 from tests.worker import WorkerProcess, contract_environ
 
@@ -147,6 +148,19 @@ async def test_a_volume_that_cannot_be_written_is_a_line(platform, tmp_path, hom
     (tmp_path / "file").touch()
     output = await one_life(platform, environ(home, tmp_path / "file" / "volume"))
     assert "not saved" in output
+
+
+async def test_a_volume_that_is_full_is_one_line_and_keeps_no_half_archive(platform, tmp_path, home):
+    big = {"files": {KERNEL: os.urandom(40_000).hex()}}
+    with small_disk(tmp_path / "volume", 16 * 1024) as volume:
+        async with WorkerProcess(platform, environ(home, volume, life=big)) as worker:
+            await worker.connected()
+            line = await worker.line("compile cache: not saved", 60)
+            assert "takes no more" in line and "No space left on device" in line
+            worker.process.terminate()
+            assert await worker.ended() == 0
+            assert sum("not saved" in line for line in worker.lines) == 1
+        assert list(volume.iterdir()) == []
 
 
 # ------------------------------------------------------------------ warm-up
