@@ -34,6 +34,11 @@ RUN unset PYTHONPATH \
         --requirement builder/requirements-image.txt \
  && python3 -m pip --python /opt/worker/bin/python check
 
+# Bytecode of all that the server imports: SGLang is installed in place in its image, where pip makes none, so that every
+# new container would compile it (on an H100 7 s and more of a start).
+COPY builder/__init__.py builder/compile_bytecode.py builder/
+RUN python3 -m builder.compile_bytecode
+
 # Optional: weights inside the image. The token is a secret of the build, in no layer and in no variable:
 #   docker build --build-arg MODEL_NAME=… --secret id=HF_TOKEN,env=HF_TOKEN .
 # It comes before the code, so that a change of the code does not download the weights again.
@@ -45,7 +50,7 @@ ARG TOKENIZER_PATH="" TOKENIZER_REVISION=""
 ARG SPECULATIVE_DRAFT_MODEL_PATH=""
 ARG SPECULATIVE_DRAFT_MODEL_REVISION=""
 ARG LORA_PATHS=""
-COPY builder/__init__.py builder/download_model.py builder/
+COPY builder/download_model.py builder/
 COPY settings/flags/adapters.py settings/flags/
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     python3 -m builder.download_model --token-file /run/secrets/HF_TOKEN \

@@ -22,7 +22,8 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     meant, _ = heard(environ)
     environ = {name: text for name, text in meant.items() if name in environ or name == "HF_TOKEN"}
     own = {setting.name for setting in WORKER_SETTINGS if not setting.name.startswith("OTEL_")}
-    own |= {"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY"}
+    # Some images forbid bytecode; the server's processes all import the same, and a restart imports it again.
+    own |= {"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "PYTHONDONTWRITEBYTECODE"}
     passed = {flags.variable(word.partition("=")[0]) for word in settings.server_args if word.startswith("--")}
     kept = {name: value for name, value in environ.items()
             if name not in own and not name.startswith("RUNPOD_WEBHOOK_")

@@ -6,6 +6,7 @@ Everything here runs while the server imports, or once it is ready; nothing of i
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from server.processes import started_at
 from server.states import FINAL
 from settings import flags
 from settings.config import Settings
-from start import start_report, warmup
+from start import bytecode, start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
@@ -45,6 +46,8 @@ class ColdStart:
         self._spans: list[Span] = []  # in clock.awake
         self._cache: CompileCache | None = None
         self._ahead: ReadAhead | None = None  # of the first start: later ones find what that one read
+        self._environ: dict[str, str] = {}
+        self._bytecode: bytecode.Bytecode | None = None
         self._reported = self._launched = self._ready = False
         self._polled: Span | None = None
         self._timeline = Timeline()  # of the newest start, in seconds since `engine.started_at`
@@ -75,6 +78,7 @@ class ColdStart:
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
         """The server's environment with its compile caches in one place, if they are kept."""
+        self._environ = environ
         if self.wanted.read_ahead:
             self._ahead = ReadAhead(lambda: self._weights(environ.get("PYTHONPATH", "")))
         folder = compile_cache.place(self.wanted.compile_cache_dir) if self.wanted.compile_cache_bytes else None
@@ -115,10 +119,17 @@ class ColdStart:
     def launched(self, engine: Engine) -> None:
         """The server was started, by `engine`, which was made with `listen`."""
         self._engine, self._launched = engine, True
+        # Now, before the server writes its own.
+        threading.Thread(target=self._look_for_bytecode, name="bytecode", daemon=True).start()
         if self._ahead:
             self._ahead.begin()
         if self._cache:
             self._cache.begin()
+
+    def _look_for_bytecode(self) -> None:
+        found = self._bytecode = bytecode.look(self.settings.launch_command, self._environ)
+        if found and found.missing:
+            utils.log(bytecode.sentence(found), "warn")
 
     def ready(self, after: float) -> None:
         """The server is ready, `after` seconds since its start."""
@@ -145,7 +156,8 @@ class ColdStart:
         server, last = self._server(), self._last()
         self._polled = Span("first poll", last, max(last, awake()))
         spans = [*self._spans, *self._beside(), *server, self._polled]
-        facts = {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
+        facts: dict[str, Any] = {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
+        facts |= {"bytecode": self._bytecode._asdict()} if self._bytecode and self._bytecode.missing else {}
         utils.log(start_report.structured(spans, facts))
         if self.wanted.svg:
             try:

@@ -79,6 +79,13 @@ def test_server_runs_on_the_base_images_python():
     assert 'SGLANG_LAUNCH_COMMAND="python3 -m sglang.launch_server"' in " ".join(every("ENV"))
 
 
+def test_the_servers_python_compiles_what_it_imports_in_a_layer_of_its_own():
+    places = [number for number, (word, arguments) in enumerate(DOCKERFILE)
+              if (word, arguments) == ("RUN", "python3 -m builder.compile_bytecode")]
+    code = [number for number, (word, arguments) in enumerate(DOCKERFILE) if word == "COPY" and "*.py" in arguments]
+    assert len(places) == 1 and places < code, "a change of the worker's code must not compile SGLang again"
+
+
 def test_every_pin_is_exact():
     lines = [line.split("#")[0].strip() for name in ("requirements.txt", "builder/requirements-image.txt")
              for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]

@@ -373,6 +373,10 @@ def test_the_working_folder_is_not_on_the_servers_python_path(path, kept):
     assert config.engine_environ(load(), {"PYTHONSAFEPATH": ""})["PYTHONSAFEPATH"] == ""
 
 
+def test_the_server_may_write_bytecode_whatever_the_image_says():
+    assert "PYTHONDONTWRITEBYTECODE" not in config.engine_environ(load(), {"PYTHONDONTWRITEBYTECODE": "1"})
+
+
 @pytest.mark.parametrize(("extra", "says"), [
     ("--context-length 0", "--context-length 0 must be at least 1; leave it out for SGLang's own choice"),
     ("--max-total-tokens=0", "--max-total-tokens 0 must be at least 1; leave it out for SGLang's own choice"),

@@ -1,6 +1,7 @@
 """ColdStart alone: what it hears of each of the server's starts, and when it doubts the kernels that were put back."""
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from clock import awake
 from server.states import State
 from settings import config
 from start import cold_start, start_report
+from start.bytecode import Bytecode
 from start.cold_start import ColdStart
 
 SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder" / "flags.json").read_text(encoding="utf-8"))
@@ -127,3 +129,57 @@ def test_kernels_that_a_server_was_ready_with_are_not_doubted(cold, said):
     cold.ready(1.0)
     cold.failed()
     assert "doubted" not in said
+
+
+# ------------------------------------------------------------------ bytecode
+@pytest.mark.parametrize(("compiled", "told"), [(0, True), (100, False), (None, False)])
+def test_a_start_without_bytecode_says_so_in_a_line_and_in_the_report(cold, said, monkeypatch, compiled, told):
+    found = None if compiled is None else Bytecode(100, compiled)
+    monkeypatch.setattr(cold_start.bytecode, "look", lambda command, environ: found)
+    cold.environ({"PATH": "/bin"})
+    cold._look_for_bytecode()
+    assert [level for level, line in said if "no bytecode" in line] == ["warn"] * told
+    cold._engine = SimpleNamespace(started_at=awake())
+    cold.first_poll()
+    report = json.loads(said[-1][1].removeprefix(start_report.PREFIX))
+    assert report.get("bytecode") == ({"modules": 100, "compiled": 0} if told else None)
+
+
+def test_it_is_looked_for_with_the_servers_own_variables(cold, monkeypatch):
+    asked = threading.Event()
+    seen = []
+    monkeypatch.setattr(cold_start.bytecode, "look", lambda *arguments: seen.append(arguments) or asked.set())
+    cold.environ({"PYTHONPATH": "/x"})
+    cold.launched(SimpleNamespace(started_at=0.0))
+    assert asked.wait(60) and seen[0][0] == cold.settings.launch_command and seen[0][1]["PYTHONPATH"] == "/x"
+
+
+def test_what_is_read_ahead_stands_in_the_report(cold, said):
+    began = awake()
+    cold._ahead = SimpleNamespace(span=(began, began + 2), facts={"bytes": 7}, end=lambda: said.append("ended"))
+    cold._engine = SimpleNamespace(started_at=began)
+    cold.ready(3.0)
+    assert "ended" in said and "read ahead (meanwhile) 2.0" in said[-1][1]
+    cold.first_poll()
+    report = json.loads(said[-1][1].removeprefix(start_report.PREFIX))
+    assert report["weights"] == {"bytes": 7} and "read ahead" in [phase["name"] for phase in report["phases"]]
+
+
+@pytest.mark.parametrize("chosen", ["auto", "off"])
+def test_only_the_first_start_is_read_for_and_only_if_wanted(chosen, monkeypatch):
+    environ = {"MODEL_NAME": "org/tiny", "DEVICE": "cpu", "COMPILE_CACHE": "off", "READ_AHEAD": chosen}
+    cold = ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, awake())
+    cold.environ({})
+    if chosen == "off":
+        assert cold._ahead is None
+        return
+    heard_of = []
+    monkeypatch.setattr(cold._ahead, "hear", heard_of.append)
+    first = cold.listen()
+    cold.launched(SimpleNamespace(started_at=0.0))
+    first("server_args=x", 1.0)
+    cold.listen()("server_args=x", 1.0)
+    assert len(heard_of) == 1
+    monkeypatch.setattr(cold._ahead, "kill", lambda: heard_of.append("killed"))
+    cold.close()
+    assert heard_of[-1] == "killed"
