@@ -17,6 +17,7 @@ from utils import JobError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RECORD = web.RequestKey("record", Record)
+_SESSIONS = ("/v1/realtime",)  # what is open here and no route of jobs
 _REST = "/{path}"  # what aiohttp makes of the route for everything that has none of its own
 
 
@@ -30,7 +31,7 @@ def measuring(meter: Meter, stage: Callable[[], Stage], extra: tuple[str, ...] =
         resource = request.match_info.route.resource
         if resource is None or resource.canonical != _REST or request.method == "OPTIONS":
             return await handler(request)
-        record = meter.begin("http", route_table.label(request.path, extra),
+        record = meter.begin("http", route_table.label(request.path, (*_SESSIONS, *extra)),
                              traceparent=request.headers.get("traceparent"),
                              tracestate=request.headers.get("tracestate"))
         request[_RECORD] = record

@@ -109,6 +109,16 @@ async def test_a_fault_of_the_worker_is_a_failure():
     assert "caller" not in record.error.message
 
 
+async def test_a_session_is_called_by_its_path():
+    async def handler(_request):
+        return web.Response(status=426)
+
+    async with Served(handler) as served:
+        await served.client.get("/v1/realtime?model=tiny")
+        record = await served.record()
+    assert (record.route, record.status) == ("/v1/realtime", 426)
+
+
 async def test_an_answer_that_is_raised_is_an_answer():
     async def handler(_request):
         raise web.HTTPNotFound
