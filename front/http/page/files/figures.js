@@ -52,9 +52,9 @@ export class Figures {
   constructor(list) {
     this.running = new Tile(list, "Requests in flight", true);
     this.speed = new Tile(list, "Tokens a second", true);
+    this.cache = new Tile(list, "KV cache in use", true);
     this.first = new Tile(list, "Time to first token");
     this.waiting = new Tile(list, "Waiting for room");
-    this.cache = new Tile(list, "KV cache in use", true);
     this.done = new Tile(list, "Requests served");
   }
 
@@ -65,9 +65,10 @@ export class Figures {
     this.speed.draw(whole(figures.tokens_per_second), "over the last 10 s", figures.tokens_per_second);
     this.first.draw(time(figures.ttft_p50), given(figures.ttft_p95) ? `median; p95 ${time(figures.ttft_p95)}`
       : "of the last minute's streams");
-    this.waiting.draw(whole(figures.waiting), engine?.waiting ? `${whole(engine.waiting)} more in the engine` : "");
+    this.waiting.draw(whole(figures.waiting), engine?.waiting ? `${whole(engine.waiting)} more in the engine`
+      : "for a place among those in flight");
     this.cache.draw(percent(engine?.kv_used), engine?.kv_tokens ? `of ${whole(engine.kv_tokens)} tokens` : "",
       100 * (engine?.kv_used ?? 0));
-    this.done.draw(whole(figures.requests), figures.errors ? `${whole(figures.errors)} failed` : "");
+    this.done.draw(whole(figures.requests), figures.errors ? `${whole(figures.errors)} failed` : "none failed");
   }
 }
