@@ -10,7 +10,8 @@
     python3 -m local install          only install, and build the demo model
 
 Needs Python 3.11 or newer and nothing else; what it installs goes to a cache folder outside this checkout
-($WORKER_SGLANG_CACHE, by default ~/.cache/worker-sglang).
+($WORKER_SGLANG_CACHE, by default ~/.cache/worker-sglang). One thing does not: for the tests of the page `test` and
+`install` take Debian's Chromium, where they run as root and there is none (browser.py).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pathlib import Path
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Without fonts a page has no text; Debian's browser only recommends some.
 PACKAGES = ("chromium", "fonts-dejavu-core")
+PATIENT = ("-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3")
 REMEDY = ("no Chromium is on this machine: install it (Debian: apt-get install chromium), or name one in "
           "WORKER_SGLANG_CHROMIUM")
 
@@ -41,7 +42,8 @@ def install(progress: Callable[[str], object] = print) -> Path | None:
         return found
     progress("installing a browser for the tests of the page (Debian's chromium) ...")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES]):
+    for command in (["apt-get", *PATIENT, "update"],
+                    ["apt-get", *PATIENT, "install", "--yes", "--no-install-recommends", *PACKAGES]):
         done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr or done.stdout).strip().splitlines()[-5:]

@@ -14,7 +14,7 @@ def machine(monkeypatch):
 
     def run(command, **_):
         state.ran.append(command)
-        if state.works and command[1] == "install":
+        if state.works and "install" in command:
             state.programs["chromium"] = "/usr/bin/chromium"
         return SimpleNamespace(returncode=0 if state.works else 100, stdout="", stderr="E: no network\n")
 
@@ -36,7 +36,8 @@ def test_one_that_is_there_is_taken(machine, monkeypatch):
 def test_one_that_is_missing_is_installed_by_root(machine):
     machine.programs["apt-get"] = "/usr/bin/apt-get"
     assert str(browser.install(machine.said.append)) == "/usr/bin/chromium"
-    assert [command[1] for command in machine.ran] == ["update", "install"] and "chromium" in machine.ran[1]
+    update, install = machine.ran
+    assert update[-1] == "update" and {"install", "--yes", "chromium"} <= set(install)
 
 
 @pytest.mark.parametrize(("root", "apt", "works", "ran"), [(False, True, True, 0), (True, False, True, 0),
