@@ -24,14 +24,15 @@ def script(**what) -> str:
 
 
 class Held:
-    """An engine that loads its weights until it is let go."""
+    """An engine that loads its weights until it is let go; with `again` only one that is started again."""
 
-    def __init__(self, folder):
-        self.gate = folder / "go"
+    def __init__(self, folder, again=False):
+        self.gate, first = folder / "go", folder / "first"
+        held = f"[ ! -e {self.gate} ]" + (f" && [ -e {first} ]" if again else "")
         program = folder / "launch"
         program.write_text('echo "server_args=ServerArgs(...)"\necho "Init torch distributed begin."\n'
                            'echo "Init torch distributed ends."\necho "Load weight begin. avail mem=70 GB"\n'
-                           f'while [ ! -e {self.gate} ]; do sleep 0.05; done\n'
+                           f'while {held}; do sleep 0.05; done\ntouch {first}\n'
                            f'echo "Load weight end."\nexec {LAUNCH} "$@"\n')
         self.launch = f"sh {program}"
 
@@ -116,12 +117,16 @@ async def test_an_answer_streams_with_its_reasoning_apart(start):
     await expect(window["#answer"]).to_have_text("It is Pa")  # two tokens, and the stream is open
     await expect(window["#reasoning"]).to_have_text("Which is it?")
     await expect(window["#send"]).to_be_disabled()
+    await expect(window["#facts"]).to_contain_text("131,072 tokens of context · reasoning apart · SGLang 0.5.23")
     await expect(window["#figures"]).to_contain_text(re.compile("in flight1of at most"))
     await expect(window["#figures"]).to_contain_text(re.compile(r"KV cache in use0?\.[1-9] %of 16,384 tokens"))
     await seat.engine("/_scripted/release", {})
     await expect(window["#spent"]).to_contain_text("3 tokens")
     await expect(window["#answer"]).to_have_text("It is Paris.")
     await expect(window["#reasoning"]).to_be_visible()
+    await expect(window["#figures"]).to_contain_text(re.compile(r"first token\d+(\.\d+)? m?smedian; p95 "))
+    await expect(window["#figures"]).to_contain_text("Requests so far1none failed")
+    await expect(window["#figures"]).to_contain_text(re.compile("Tokens a second[1-9]"))
     await expect(window["#problem"]).to_be_empty()
     await window.ask(script(text="No thought."))
     await expect(window["#answer"]).to_have_text("No thought.")
@@ -181,9 +186,11 @@ async def test_nothing_is_told_without_the_key_and_the_key_is_kept_in_memory_alo
     await window.is_("locked")
     assert "tiny" not in await window["body"].text_content()
     await expect(window["#inside"]).to_be_hidden()
-    await window["#key"].fill("guessed-key")
-    await window["#key"].press("Enter")
-    await expect(window["#key-error"]).to_contain_text("does not take this key")
+    for wrong in ("guessed-key", "pa\u00df w\u00f6rd"):
+        await window["#key"].fill(wrong)
+        await window["#key"].press("Enter")
+        await expect(window["#key"]).to_be_empty()
+        await expect(window["#key-error"]).to_contain_text("does not take this key")
     await window["#key"].fill(KEY)
     await window["#key-form button"].click()
     await window.is_("ready")
@@ -200,19 +207,21 @@ async def test_nothing_is_told_without_the_key_and_the_key_is_kept_in_memory_alo
     assert KEY not in seat.worker.output and "guessed-key" not in seat.worker.output
 
 
-async def test_an_engine_that_dies_is_seen_to_come_back(start):
-    seat = await start(RETRY_TIMEOUT="0")
+async def test_an_engine_that_dies_is_seen_to_come_back(start, tmp_path):
+    held = Held(tmp_path, again=True)
+    seat = await start(SGLANG_LAUNCH_COMMAND=held.launch, RETRY_TIMEOUT="0")
     window = await seat.look()
     await window.is_("ready")
-    await window.page.evaluate("""() => { window.states = [];
-        new MutationObserver(() => window.states.push([document.querySelector("#state").dataset.state,
-          document.querySelector("#why").textContent])).observe(document.querySelector("#state"), { attributes: true });
-    }""")
     await window.ask(script(tokens=9, die_at=2, die_code=7))
     await expect(window["#problem"]).to_contain_text("engine ended")
-    await expect(window["#facts"]).to_contain_text("restarted once")
+    await window.is_("restarting")
+    await expect(window["#why"]).to_contain_text("exit status 7")
+    await expect(window["#phases li.runs .name"]).to_have_text("weights")  # of the new start
+    assert "python" not in await window["#phases .name"].all_text_contents()
+    held.let_go()
     await window.is_("ready")
-    assert "restarting" in {state for state, _ in await window.page.evaluate("() => window.states")}
+    await expect(window["#why"]).to_be_hidden()
+    await expect(window["#facts"]).to_contain_text("restarted once")
     await window.ask(script(text="Paris."))
     await expect(window["#answer"]).to_have_text("Paris.")
 

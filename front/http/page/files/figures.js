@@ -55,7 +55,7 @@ export class Figures {
     this.cache = new Tile(list, "KV cache in use", true);
     this.first = new Tile(list, "Time to first token");
     this.waiting = new Tile(list, "Waiting for room");
-    this.done = new Tile(list, "Requests served");
+    this.done = new Tile(list, "Requests so far");
   }
 
   /** told: the worker's state, see front/http/page/view.py. */

@@ -44,7 +44,8 @@ function factsOf(told) {
   const { engine, takes } = told;
   const cards = engine?.accelerator && `${engine.accelerators > 1 ? `${engine.accelerators} × ` : ""}${engine.accelerator}`;
   return [takes?.tokens && `${takes.tokens.toLocaleString("en")} tokens of context`,
-    takes && !takes.chat && "embeddings", takes?.images && "reads images", cards,
+    takes && !takes.chat && "embeddings", takes?.images && "reads images",
+    takes?.reasoning && "reasoning apart", cards,
     engine?.version && `SGLang ${engine.version}`,
     told.lives > 1 && `restarted ${told.lives === 2 ? "once" : `${told.lives - 1} times`}`].filter(Boolean).join(" · ");
 }
@@ -128,7 +129,8 @@ at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   key = at("key").value.trim();
   at("key").value = "";
-  wakeUp();
+  if (/^[\x21-\x7e]+$/.test(key)) wakeUp();
+  else askForKey(true);  // no header can carry it
 });
 
 follow();

@@ -8,9 +8,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from front.http.gate import Gate
 from front.http.keys import Keys
+from front.http.manners import Manners, Stage
 from front.http.page import routes
 from front.http.page.routes import FILES, HEADERS, Page
+from front.http.server import Front
 
 NAMES = sorted(path.name for path in FILES.iterdir())
 
@@ -133,6 +136,17 @@ async def test_whoever_looks_on_hears_of_the_end_before_the_front_is_closed(open
     assert not done
     assert await (await client.get("/-/state?seen=ready")).json() == {"state": "ended"}
     await leaving
+
+
+@pytest.mark.parametrize(("health", "method", "path", "status", "kind"), [
+    ("/ping", "GET", "/", 200, "text/html"), ("/ping", "POST", "/", 503, "application/json"),
+    ("/ping", "GET", "/-/nothing", 503, "application/json"), ("/", "GET", "/", 204, "application/octet-stream"),
+    ("/", "GET", "/-/state", 200, "application/json")])
+async def test_the_page_takes_nothing_from_health_and_the_api(health, method, path, status, kind):
+    front = Front(Keys(()), Gate(4, 0), Manners(health), lambda: Stage.STARTING)
+    async with TestClient(TestServer(front.app(Page(Keys(()), View()).routes()))) as client:
+        response = await client.request(method, path)
+        assert (response.status, response.content_type) == (status, kind)
 
 
 async def test_nobody_is_waited_for_who_does_not_look(open_page, monkeypatch):
