@@ -73,7 +73,8 @@ _NAMELESS = "Internal server error"
 
 
 def follows(outcome: Outcome, seen: bool, in_time: bool) -> Step:
-    """The next step. seen: something of the answer was handed over; in_time: another attempt is in time."""
+    """The next step. seen: something of the answer was handed over, or the request cannot be sent twice; in_time:
+    another attempt is in time."""
     return Step.END if seen or not in_time else FOLLOWS[outcome]
 
 

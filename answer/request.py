@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from answer.forms import Form
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -16,6 +18,8 @@ class Request:
     `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, as JSON in pieces, when
     something has to be read for it first; asked before each attempt, it may take its time and raise JobError.
     `lines`: makes, for each stream anew, what turns its chunks into the job's own; the text that it gives may be empty.
+    `upload`: the body, where it is a form whose file is still on its way; `form`: makes the body of the media type and
+    the content of its `file`, where it is a form whose file has to be read first.
     `headers`: what the caller sent along for the engine."""
 
     method: str
@@ -27,7 +31,9 @@ class Request:
     openai: bool = False
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
-    prepare: Callable[[], Awaitable[Pieces]] | None = None
+    prepare: Callable[[], Awaitable[Pieces | Form]] | None = None
+    upload: Form | None = None
+    form: Callable[[str, Sequence[bytes]], Form] | None = None
     lines: Callable[[], Callable[[str], str]] | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -39,6 +45,8 @@ class Request:
 class Pieces:
     """A body that is JSON already, in pieces: large ones are not put together, which would take as much memory again,
     and hold up the event loop for as long."""
+
+    content_type = "application/json"
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces, self.size = pieces, sum(map(len, pieces))

@@ -140,7 +140,8 @@ class Upstream:
         give_up, pause = awake() + self.patience.retry, _RETRY_FIRST
         while True:
             end = await self._attempt(job)
-            step = follows(end.outcome, bool(job.last), awake() + pause <= give_up)
+            seen = bool(job.last) or job.request.upload is not None and job.request.upload.spent
+            step = follows(end.outcome, seen, awake() + pause <= give_up)
             if step is Step.END:
                 return end
             await asyncio.gather(*job.aborts)  # the same id is to be used again
@@ -174,6 +175,8 @@ class Upstream:
             await relay(reply, job, self._pace, silence=silence, chunk_bytes=self._chunk_bytes, heard=self._heard)
             return End(Outcome.ANSWERED)
         except Broke as error:
+            if request.upload and request.upload.error:  # what was sent broke off, not the engine
+                return End(Outcome.ANSWERED, request.upload.error)
             end = await self._broken(error, life)
             in_doubt = end.outcome is Outcome.BROKE
             return end
@@ -199,7 +202,7 @@ class Upstream:
         return End(Outcome.BROKE, ConnectionBroke(told, None))
 
     async def _send(self, request: Request) -> Reply:
-        body = await request.prepare() if request.prepare else request.body
+        body = request.upload or (await request.prepare() if request.prepare else request.body)
         if isinstance(body, dict) and request.template_texts:
             # The native body with each text replaced by the token ids of its chat-templated form.
             tokens = [await self._tokens(text) for text in request.template_texts]

@@ -1,7 +1,7 @@
 """The network between the worker and its engine: all that this package knows of the HTTP client on that way.
 
-In: method, path, and a body: a JSON value, or `Pieces` of one. Out: a `Reply`. Raises Unreached, Broke and JobError,
-nothing of the client's own.
+In: method, path, and a body: a JSON value, `Pieces` of one, or a `Form`. Out: a `Reply`. Raises Unreached, Broke and
+JobError, nothing of the client's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from answer.encoding import encoded
+from answer.forms import Form
 from answer.request import Pieces
 
 
@@ -93,10 +94,14 @@ class Http:
         headers = {**(headers or {}), **({"Authorization": f"Bearer {key}"} if (key := self._keys[admin]) else {})}
         data: bytes | AsyncIterator[bytes] | None = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
-            if isinstance(body, Pieces):
-                headers["Content-Length"] = str(body.size)
-            data = body.each() if isinstance(body, Pieces) else await encoded(body)
+            if isinstance(body, (Pieces, Form)):
+                headers["Content-Type"] = body.content_type
+                if body.size is not None:
+                    headers["Content-Length"] = str(body.size)
+                data = body.each()
+            else:
+                headers["Content-Type"] = "application/json"
+                data = await encoded(body)
         try:
             # encoded=True: the path comes from the route table and must reach the engine letter by letter.
             return _HttpReply(await self._client().request(

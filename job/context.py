@@ -17,7 +17,8 @@ class Context:
     when it was not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a
     `developer` message in the first place and in a later one; suffix: the server has a completion template, which
     reads `suffix`; also: other names by which jobs may ask for the model, such as one with a colon, which SGLang does
-    not serve; skills: what the model can do, in Ollama's words; length: of its context in tokens, None when unknown.
+    not serve; audio: the model may take audio; skills: what the model can do, in Ollama's words; length: of its context
+    in tokens, None when unknown.
     """
 
     served_model_name: str
@@ -30,6 +31,7 @@ class Context:
     developer: tuple[bool, bool] = (False, False)
     suffix: bool = False
     also: tuple[str, ...] = ()
+    audio: bool = True
     skills: tuple[str, ...] = ("completion",)
     length: int | None = None
 

@@ -30,7 +30,7 @@ _NATIVE = ("image_data", "video_data", "audio_data")
 _CONTENTS = ("messages", "system", "input", "query", "documents", "items", "instances")
 # Here `input` and `state` are any JSON, rendered as text.
 _OWN_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "/v1/decisions": (("images",), ()), "/v1/systemone": (("images",), ())}
+    "/v1/audio/transcriptions": (("file",), ()), "/v1/decisions": (("images",), ()), "/v1/systemone": (("images",), ())}
 # Inside a part: what names a medium, and what holds further parts. A tool call's arguments are neither.
 _MEDIA_KEYS = ("image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", *_NATIVE)
 _NESTED = ("content", "output")

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import contextlib
 import dataclasses
 import functools
 import json
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from answer import files
 from answer.encoding import encoded, is_large
 from answer.fetch import Allowance, DataUrl, Fetcher, Refused, Wanted, data_url
+from answer.forms import Form
 from answer.holding import Room
 from answer.request import Pieces, Request
 from engine import Engine
@@ -25,6 +28,10 @@ from job import media
 from job.media import Found, Reference, Way
 from settings.media import MediaSettings
 from utils import JobError
+
+# Of a body and its media, by where they stand in it: what is sent.
+Make = Callable[[dict[str, Any], dict[Way, DataUrl]], Awaitable[Pieces | Form]]
+_KIND = re.compile(rb"[\w.+-]+/[\w.+-]+")
 
 
 class MediaReader:
@@ -62,17 +69,21 @@ class MediaReader:
         No context manager by a generator: those of a job that was dropped half done are closed in any order, and one
         that finds its own closed already breaks.
         """
-        if self._settings.by_engine or not request.body:
+        if self._settings.by_engine and not request.form or not request.body:
             return request
         search = functools.partial(media.find, request.path, request.body, self._settings.folders)
         found = await asyncio.to_thread(search) if is_large(request.body) else search()
         if len(found.references) > self._settings.items:
             raise JobError(f"The job names {len(found.references)} media by address; the limit is "
                            f"{self._settings.items} (MAX_MEDIA_ITEMS).", param=found.references[0].field)
+        make = functools.partial(formed, request.form) if request.form else spliced
         if not found.references:
             body = media.replaced(request.body, found.changes) if found.changes else request.body
+            if request.form:
+                made = await make(body, {("file",): [body["file"].encode()]})
+                return dataclasses.replace(request, prepare=lambda: _ready(made))
             return dataclasses.replace(request, body=body)
-        reading = _Reading(request.body, found, self._settings, self._room, self._fetcher)
+        reading = _Reading(request.body, found, self._settings, self._room, self._fetcher, make)
         held.callback(reading.release)
         return dataclasses.replace(request, prepare=reading.body)
 
@@ -80,13 +91,15 @@ class MediaReader:
 class _Reading:
     """The media of one job: read once, however often its request is sent."""
 
-    def __init__(self, body: dict[str, Any], found: Found, settings: MediaSettings, room: Room, fetcher: Fetcher):
+    def __init__(self, body: dict[str, Any], found: Found, settings: MediaSettings, room: Room, fetcher: Fetcher,
+                 make: Make):
         self._given, self._found, self._settings, self._room, self._fetcher = body, found, settings, room, fetcher
+        self._make = make
         self._taken = 0
-        self._body: Pieces | None = None
+        self._body: Pieces | Form | None = None
 
-    async def body(self) -> Pieces:
-        """The body with every medium in it, as JSON in pieces. Raises JobError."""
+    async def body(self) -> Pieces | Form:
+        """The body with every medium in it, as JSON in pieces, or as a form. Raises JobError."""
         if self._body is None:
             try:
                 self._body = await self._read()
@@ -100,7 +113,7 @@ class _Reading:
         self._room.give(self._taken)
         self._taken, self._body = 0, None
 
-    async def _read(self) -> Pieces:
+    async def _read(self) -> Pieces | Form:
         most, single = self._settings.job_bytes, self._settings.file_bytes
         self._taken = await self._room.take(min(most, single * len(self._found.references) or most))
         allowance = Allowance(most, f"is more than may be read for one job: {most / 1e6:g} MB (MAX_MEDIA_MB)")
@@ -115,7 +128,7 @@ class _Reading:
         spare = max(0, self._taken - (most - allowance.left))
         self._taken -= spare
         self._room.give(spare)
-        return await spliced(media.replaced(self._given, self._found.changes), {
+        return await self._make(media.replaced(self._given, self._found.changes), {
             place.at: pieces[1:] if place.bare else pieces for key, pieces in read.items() for place in uses[key]})
 
     async def _file(self, places: list[Reference], allowance: Allowance) -> DataUrl:
@@ -127,6 +140,33 @@ class _Reading:
             return data_url(data, "", [base64.b64encode(data)])
         except (files.Closed, Refused) as error:
             raise JobError(f"`{field}` {error}.", param=field) from None
+
+
+async def _ready(form: Pieces | Form) -> Pieces | Form:
+    return form
+
+
+async def formed(form: Callable[[str, Sequence[bytes]], Form], body: dict[str, Any], contents: dict[Way, DataUrl]
+                 ) -> Form:
+    """The form whose file is the one that `contents` has as a `data:` URL. Raises JobError 400."""
+    [pieces] = contents.values()
+    return form(*await asyncio.to_thread(raw, pieces))
+
+
+def raw(pieces: DataUrl) -> tuple[str, list[bytes]]:
+    """(media type, content) of a `data:` URL. Raises JobError 400 for one that is not base64."""
+    head, comma, first = pieces[0].partition(b",")
+    kind, *parameters = head.removeprefix(b"data:").split(b";")
+    encoded = [first, *pieces[1:]]
+    try:
+        if not comma or b"base64" not in parameters:
+            raise ValueError
+        content = [binascii.a2b_base64(b"".join(piece.split()), strict_mode=True) for piece in encoded]
+    except ValueError:
+        raise JobError("`file` is not base64, nor a `data:` URL of it.", param="file") from None
+    if not any(content):
+        raise JobError("`file` is empty.", param="file")
+    return (kind.decode() if _KIND.fullmatch(kind) else "application/octet-stream"), content
 
 
 async def spliced(body: dict[str, Any], contents: dict[Way, DataUrl]) -> Pieces:

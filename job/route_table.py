@@ -65,6 +65,7 @@ ROUTES: dict[str, Route] = {
     "/v1/classify": Route("POST", model=True, rid="rid", kind="pooled"),
     "/v1/score": _SCORE, "/v1/decisions": _SCORE, "/v1/systemone": _SCORE,
     "/v1/rerank": Route("POST", kind="scores"), "/rerank": _RERANK, "/v2/rerank": _RERANK,
+    "/v1/audio/transcriptions": Route("POST", model=True),
     "/api/chat": _OLLAMA, "/api/generate": _OLLAMA,
     "/api/show": Route("POST", shape="ollama"),
     "/api/tags": _OLLAMA_READ, "/api/ps": _OLLAMA_READ, "/api/version": _OLLAMA_READ,
@@ -77,6 +78,13 @@ _NAMED = (
     (re.compile(r"/v1/responses/(?P<name>resp_[A-Za-z0-9_-]+)"), "/v1/responses/{}", _READ),
     (re.compile(r"/v1/responses/(?P<name>resp_[A-Za-z0-9_-]+)/cancel"), "/v1/responses/{}/cancel", _BARE),
 )
+# What clients of OpenAI's look for, and is not a route of jobs.
+_NOT_HERE = {
+    "/v1/realtime": "a WebSocket, which a job cannot carry: open it where the worker is reached over HTTP "
+                    "(WORKER_MODE=http)",
+    "/v1/audio/translations": "not served by SGLang: /v1/audio/transcriptions writes down what was said",
+    "/v1/audio/speech": "not served by SGLang: its models answer with text",
+}
 _NAME = re.compile(r"[\w.:@+-]+(/[\w.:@+-]+)*")
 OTHER = "other"
 
@@ -98,6 +106,8 @@ def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tupl
         for pattern, template, entry in _NAMED:
             if (found := pattern.fullmatch(path)) and (name := _decoded(found["name"])):
                 return template.format(quote(name, safe="/:@+")), entry
+    if path in _NOT_HERE:
+        raise JobError(f"{path} is {_NOT_HERE[path]}.", type="not_found_error", param=field, code=404)
     near = difflib.get_close_matches(path if path.startswith("/") else "/" + path, ROUTES, 1, 0.75)
     hint = f" Did you mean {near[0]}?" if near else " Open routes: " + ", ".join(sorted(ROUTES)) + "."
     raise JobError(f"`{field}` {route[:80]!r} is not a route of this worker.{hint}", type="not_found_error",

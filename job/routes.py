@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from answer.request import Request
-from job import carried, constraints, dialogue, foreign, names, ollama, reshape, rids, sampling
+from job import carried, constraints, dialogue, foreign, names, ollama, reshape, rids, sampling, transcription
 from job.amend import amended
 from job.context import Context
 from job.route_table import ROUTES, Route, match
@@ -84,6 +84,8 @@ def _routed(route: Any, body: Any, method: Any, route_field: str, body_field: st
         raise JobError(f"{path} needs a JSON object as `{body_field}`.", param=body_field)
     if entry.shape == "ollama":
         return _ollama(path, _opened(body), context, job_id)
+    if path == transcription.PATH:
+        return transcription.planned(_opened(body), context)
     if entry.shape == "vertex":
         body, change = reshape.predictions(_opened(body))
         return dataclasses.replace(_native_job(body, context, job_id), reshape=change)

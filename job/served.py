@@ -28,7 +28,8 @@ def learned(context: Context, engine: Engine, tokenizer: bool = True) -> Context
                                       lora=context.lora or bool(adapters))
     lengths = [card["max_model_len"] for card in cards if isinstance(card.get("max_model_len"), int)]
     info = _asked(engine, "/model_info")
-    context = dataclasses.replace(context, skills=_skills(info), length=lengths[0] if lengths else None)
+    context = dataclasses.replace(context, skills=_skills(info), length=lengths[0] if lengths else None,
+                                  audio=_hears(info))
     if "reasoning_parser" in info:
         context = dataclasses.replace(context, reasoning=bool(info["reasoning_parser"]))
     if context.model == UNNAMED_MODEL and isinstance(info.get("model_path"), str):
@@ -36,6 +37,15 @@ def learned(context: Context, engine: Engine, tokenizer: bool = True) -> Context
     if not tokenizer or info.get("is_generation") is False:
         return context
     return dataclasses.replace(context, developer=_developer(engine))
+
+
+def _hears(info: dict[str, Any]) -> bool:
+    """Whether a model may take audio: it says so, or is one of those for which SGLang has a way to transcribe (sglang:
+    openai/transcription_adapters)."""
+    known = ("Whisper", "Qwen3ASR", "Qwen2Audio", "GraniteSpeech", "GlmAsr", "MiMoV2ASR")
+    architectures = info.get("architectures")
+    return info.get("has_audio_understanding") is not False or any(
+        name in str(architecture) for architecture in architectures or () for name in known)
 
 
 def _skills(info: dict[str, Any]) -> tuple[str, ...]:

@@ -117,7 +117,8 @@ class Worker:
             body = without_unknown_stops(request.path, request.body, self.facts)
             request = dataclasses.replace(request, body=body)
         hazards.check(request.path, request.body, self.facts, self.limits)
-        self.quarantine.check(request.path, request.body)
+        if request.upload is None:  # of one that is still to come nobody knows what it is
+            self.quarantine.check(request.path, request.body)
         return request
 
     async def answer(self, job_input: Any, job_id: str) -> AsyncGenerator[Piece, None]:
@@ -162,7 +163,8 @@ class Worker:
                         if chunk or not lines:
                             yield chunk
         except ConnectionBroke as error:
-            if error.life is not None and request.body is not None:  # a read is the same for everybody, and harmless
+            # A read is the same for everybody, and harmless.
+            if error.life is not None and request.body is not None and request.upload is None:
                 self.quarantine.blame(request.path, request.body, error.life)
             raise
 

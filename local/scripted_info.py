@@ -16,7 +16,8 @@ def model_info(options: argparse.Namespace, engine: Engine) -> dict:
             "tokenizer_path": options.model_path, "is_generation": not options.is_embedding,
             "preferred_sampling_params": None, "weight_version": "default", "load_format": "auto",
             "reasoning_parser": options.reasoning_parser, "tool_call_parser": None, "disaggregation_mode": "null",
-            "has_image_understanding": options.enable_multimodal, "has_audio_understanding": False,
+            "has_image_understanding": options.enable_multimodal,
+            "has_audio_understanding": options.enable_multimodal,
             "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import time
 
 from aiohttp import web
 
+from local import scripted_audio as audio
 from local import scripted_info
 from local import scripted_shapes as shapes
 from local.scripted_control import Control
@@ -50,6 +52,8 @@ class Server:
         for path in ("/detokenize", "/v1/detokenize"):
             post(path, self.detokenize)
         post("/abort_request", self.abort)
+        post("/v1/audio/transcriptions", functools.partial(audio.transcriptions, self.engine))
+        get("/v1/realtime", functools.partial(audio.realtime, self.engine))
         Control(self.engine, children).add_to(self.app.router)
 
     @web.middleware

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -17,6 +17,7 @@ from front.http.gate import Full
 from front.http.manners import Manners
 from utils import JobError
 
+_T = TypeVar("_T")
 _SMALL = 2**16  # bytes of a body that need no room: as much lies in a connection's buffer anyway
 _AT_ONCE = 2**18  # bytes of a body that are read as JSON in no time
 _LIKELY = 64  # times as large as it came a body may be expected to be
@@ -50,13 +51,11 @@ class Bodies:
         finally:
             self.room.give(taken)
 
-    async def parts(self, request: web.Request) -> AsyncGenerator[bytes, None]:
-        """The same of one that is handed on as it comes, and needs no room. It cannot be packed."""
+    def arriving(self, request: web.Request) -> Arrival:
+        """One that is handed on while it arrives, and so needs no room. It cannot be packed."""
         if self._announced(request)[1]:
             raise JobError("A form cannot be compressed: leave Content-Encoding out.", code=415)
-        async with contextlib.aclosing(self._arriving(request)) as arriving:
-            async for data in arriving:
-                yield data
+        return Arrival(request, self._manners)
 
     def _announced(self, request: web.Request) -> tuple[int, str]:
         """(bytes it may come to need, how it is packed) by what its head says."""
@@ -81,42 +80,54 @@ class Bodies:
     async def _read(self, request: web.Request) -> bytes:
         if request.content.is_eof():  # it came with its head, as most do
             return request.content.read_nowait()
-        pieces: list[bytes] = []
-        async with contextlib.aclosing(self._arriving(request)) as arriving:
-            async for data in arriving:
-                pieces.append(data)
+        arrival, pieces = Arrival(request, self._manners), []
+        await arrival.ask()
+        while data := await arrival.wait(request.content.readany()):
+            arrival.count(len(data))
+            pieces.append(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def _arriving(self, request: web.Request) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. The clock stands still while nobody wants more of it."""
-        if hdrs.EXPECT in request.headers and request.version >= HttpVersion11:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # the answer's head is still to come
-        content, clock, received, spent = request.content, asyncio.get_running_loop().time, 0, 0.0
-        while True:
-            began = clock()
-            try:
-                async with asyncio.timeout(self._manners.due(received) - spent):
-                    data = await content.readany()
-            except TimeoutError:
-                raise self._too_slow(received) from None
-            except web.RequestPayloadError:
-                raise JobError("The body does not fit its length or its Transfer-Encoding.") from None
-            if not data:
-                return
-            spent += clock() - began
-            received += len(data)
-            if received > self._manners.body_bytes:
-                raise self._too_large()
-            yield data
 
     def _too_large(self) -> JobError:
         return _too_large(self._manners.body_bytes)
 
-    def _too_slow(self, received: int) -> JobError:
+
+class Arrival:
+    """How one body arrives. Its clock stands still while nobody waits for more of it."""
+
+    def __init__(self, request: web.Request, manners: Manners):
+        self._request, self._manners = request, manners
+        self._received, self._spent = 0, 0.0
+
+    async def ask(self) -> None:
+        """Have it sent, by a client that waits for the word."""
+        if hdrs.EXPECT in self._request.headers and self._request.version >= HttpVersion11:
+            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._request.writer.output_size = 0  # the answer's head is still to come
+
+    async def wait(self, more: Awaitable[_T]) -> _T:
+        """What reading `more` of it gives. Raises JobError 400 and 408."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._manners.due(self._received) - self._spent):
+                return await more
+        except TimeoutError:
+            raise self._too_slow() from None
+        except web.RequestPayloadError:
+            raise JobError("The body does not fit its length or its Transfer-Encoding.") from None
+        finally:
+            self._spent += clock() - began
+
+    def count(self, size: int) -> None:
+        """So many bytes came. Raises JobError 413."""
+        self._received += size
+        if self._received > self._manners.body_bytes:
+            raise _too_large(self._manners.body_bytes)
+
+    def _too_slow(self) -> JobError:
         most, rate = self._manners.body_seconds, self._manners.body_rate
-        return JobError(f"The body did not arrive in time: {received} bytes came. It has {most:g} s, and has to come "
-                        f"at {rate // 1024} KiB a second or more.", type="timeout_error", code=408)
+        return JobError(f"The body did not arrive in time: {self._received} bytes came. It has {most:g} s, and has to "
+                        f"come at {rate // 1024} KiB a second or more.", type="timeout_error", code=408)
 
 
 def unpacked(raw: bytes, packed: str, most: int) -> bytes:

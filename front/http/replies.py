@@ -44,7 +44,7 @@ class Reply:
         body = body if isinstance(body, dict) else {}
         self._body = {"request_id": f"resp_{job_id}", **body}
         stream = self._stream = _Stream(headers={
-            **self._headers, "Content-Type": shapes.stream_type(self._request.path), "Cache-Control": "no-cache",
+            **self._headers, "Content-Type": shapes.stream_type(self._request.path, body), "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no"})
         # The engine refuses within milliseconds. After this the head goes out, with status 200 for good: a client may
         # wait less for it than a long prefill takes.
@@ -57,6 +57,8 @@ class Reply:
                     async for _ in pieces:  # what is left of the generator belongs to the answer
                         pass
                     return shapes.dumps(piece)
+                # Of a form the last fields may have come behind its file.
+                stream.headers[hdrs.CONTENT_TYPE] = shapes.stream_type(self._request.path, body)
                 await stream.prepare(self._request)
             while piece is not None:
                 text = piece if isinstance(piece, str) else shapes.event(self._request.path, piece)

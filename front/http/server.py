@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 import utils
+from front.http import forms
 from front.http.bodies import Bodies, json_of
 from front.http.callers import Caller, caller
 from front.http.gate import Full, Gate
@@ -88,10 +89,11 @@ class Front:
 
     async def _answered(self, request: web.Request, who: Caller, reply: Reply) -> web.StreamResponse:
         answer = self._admitted(request)
-        async with self._bodies.of(request) as raw:
+        form = forms.brought(request)
+        async with self._bodies.of(request) if not form else contextlib.nullcontext(b"") as raw:
             method = "GET" if request.method == hdrs.METH_HEAD else request.method
-            job_input = {"route": request.raw_path, "method": method, "body": await json_of(raw),
-                         "headers": who.headers}
+            body = await forms.read(request, self._bodies.arriving(request)) if form else await json_of(raw)
+            job_input = {"route": request.raw_path, "method": method, "body": body, "headers": who.headers}
             del raw
             await self._turns.mine()
             async with self._gate.passing() as current().queued, contextlib.aclosing(

@@ -22,9 +22,12 @@ def speaks_ollama(path: str) -> bool:
     return path.startswith("/api/")
 
 
-def stream_type(path: str) -> str:
-    """The Content-Type of a stream of this route."""
-    return "application/x-ndjson" if speaks_ollama(path) else "text/event-stream"
+def stream_type(path: str, body: dict[str, Any]) -> str:
+    """The Content-Type of what comes as text from this route, for a request with this body."""
+    if speaks_ollama(path):
+        return "application/x-ndjson"
+    plain = path.startswith("/v1/audio/") and body.get("response_format") == "text" and body.get("stream") is not True
+    return "text/plain; charset=utf-8" if plain else "text/event-stream"
 
 
 def body(error: JobError, path: str, request_id: str) -> dict[str, Any]:

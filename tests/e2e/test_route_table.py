@@ -38,7 +38,6 @@ _NAMED = {"/v1/models/{model:path}", "/v1/responses/{response_id}", "/v1/respons
 CLOSED = {
     "/": "says that the server runs, as /health does", "/docs": _PAGES, "/docs/oauth2-redirect": _PAGES,
     "/openapi.json": _PAGES, "/redoc": _PAGES,
-    "/v1/audio/transcriptions": "takes a form with a file, which a job cannot carry",
     "/v1/realtime": "a web socket, which a job cannot carry",
     "/parse_function_call": _HANGS, "/separate_reasoning": _HANGS,
     "/abort_request": "ends other jobs", "/open_session": "holds memory until it is closed",

@@ -15,7 +15,8 @@ BODIES = {"/v1/chat/completions": {"messages": Q}, "/invocations": {"messages": 
 IGNORED = ["/v1/responses", "/v1/score", "/v1/decisions", "/v1/systemone", "/v1/classify", "/v1/rerank", "/rerank",
            "/v2/rerank"]
 POSTS = [path for path, entry in ROUTES.items() if entry.method == "POST"]
-SAID = {"/api/chat": {"messages": [{"role": "user", "content": "Hi"}]}, "/api/generate": {"prompt": "Hi"}}
+SAID = {"/v1/audio/transcriptions": {"file": "aGk="},
+        "/api/chat": {"messages": [{"role": "user", "content": "Hi"}]}, "/api/generate": {"prompt": "Hi"}}
 
 
 def post(path, body, context=LORA):

@@ -239,7 +239,8 @@ def test_chat_template_by_default_is_for_native_text_alone(job_input):
 # --- models -------------------------------------------------------------------------------------------------------
 
 MODEL_ROUTES = sorted(path for path, route in routes.ROUTES.items() if route.model)
-SAID = {"/api/chat": {"messages": CHAT}, "/api/generate": {"prompt": "Hi"}}  # without, they only load the model
+SAID = {"/v1/audio/transcriptions": {"file": "aGk="},
+        "/api/chat": {"messages": CHAT}, "/api/generate": {"prompt": "Hi"}}  # without, they only load the model
 
 
 @pytest.mark.parametrize("path", MODEL_ROUTES)
@@ -373,7 +374,7 @@ CLOSED = [
     "/update_weight_version", "/update_weights_from_disk", "/update_weights_from_distributed",
     "/update_weights_from_ipc", "/update_weights_from_tensor", "/v1/loads", "/weights_checker", "/docs",
     "/docs/oauth2-redirect", "/openapi.json", "/redoc",
-    "/v1/audio/transcriptions", "/v1/realtime",
+    "/v1/audio/translations", "/v1/audio/speech", "/v1/realtime",
 ]
 
 
