@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 from answer.outcome import End, Outcome, Step, follows, of_error
@@ -17,6 +17,7 @@ from answer.pace import Pace, Silence
 from answer.relay import relay
 from answer.request import Request
 from answer.running import Running
+from answer.session import Session
 from answer.told import error_event
 from answer.value import value_of
 from answer.wire import Broke, Http, Network, Reply, Unreached
@@ -76,6 +77,7 @@ class Upstream:
         self._available, self._fate = available, fate
         self._running: set[Running] = set()
         self._aborts: set[asyncio.Task[None]] = set()
+        self._sessions: set[Session] = set()
 
     async def close(self) -> None:
         """End what is running, send what is left to abort, then close the connections."""
@@ -84,6 +86,7 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
         await asyncio.gather(*self._aborts)
+        await asyncio.gather(*[session.close(1001) for session in self._sessions], return_exceptions=True)
         await self._network.close()
 
     @property
@@ -98,6 +101,25 @@ class Upstream:
         """Make every running request fail with `error` now."""
         for job in list(self._running):
             job.fail(error)
+        for session in self._sessions:
+            session.stop(error)
+
+    async def dial(self, path: str, headers: Mapping[str, str]) -> Session:
+        """A web socket to the engine, as soon as there is one; to be closed. Raises JobError."""
+        life = await self._available() if self._available else 0
+        try:
+            socket = await self._network.dial(path, headers)
+        except Broke as error:
+            failed = (await self._broken(error, life)).error
+            assert failed is not None
+            raise failed from None
+
+        async def fate() -> str | None:
+            return await self._fate(life) if self._fate else None
+
+        session = Session(socket, self._heard, fate, self._sessions.discard)
+        self._sessions.add(session)
+        return session
 
     async def run(self, request: Request) -> AsyncGenerator[Piece, None]:
         """Carry `request` to the engine. Yields text chunks of whole events, or one JSON value.

@@ -16,6 +16,7 @@ from yarl import URL
 from answer.encoding import encoded
 from answer.forms import Form
 from answer.request import Pieces
+from utils import JobError
 
 
 class Broke(Exception):
@@ -56,10 +57,14 @@ class Network(Protocol):
                    headers: Mapping[str, str] | None = None) -> Reply:
         """Send a request, and wait for the head of its answer."""
 
+    async def dial(self, path: str, headers: Mapping[str, str]) -> aiohttp.ClientWebSocketResponse:
+        """Open a web socket. Raises JobError when it is refused."""
+
     async def close(self) -> None:
         """Close the connections; what still runs breaks off."""
 
 
+_MESSAGE = 2**24  # bytes of one message of a web socket
 _FAILURES = (aiohttp.ClientError, ConnectionError)
 
 
@@ -106,6 +111,19 @@ class Http:
             # encoded=True: the path comes from the route table and must reach the engine letter by letter.
             return _HttpReply(await self._client().request(
                 method, URL(self._base + path, encoded=True), data=data, headers=headers, allow_redirects=False))
+        except _FAILURES as error:
+            raise _named(error) from error
+
+    async def dial(self, path: str, headers: Mapping[str, str]) -> aiohttp.ClientWebSocketResponse:
+        if key := self._keys[False]:
+            headers = {**headers, "Authorization": f"Bearer {key}"}
+        try:
+            return await self._client().ws_connect(
+                URL(self._base + path, encoded=True), headers=headers, max_msg_size=_MESSAGE,
+                timeout=aiohttp.ClientWSTimeout(ws_close=2.0))
+        except aiohttp.WSServerHandshakeError as error:
+            raise JobError(f"The engine opens no session ({error.status}).", type="server_error",
+                           code=503 if error.status == 503 else 502) from error
         except _FAILURES as error:
             raise _named(error) from error
 

@@ -66,6 +66,14 @@ class Transcription:
         return value
 
 
+def check_realtime(model: str | None, context: Context) -> None:
+    """Raises JobError 400 or 404 for a session that the served model cannot have."""
+    if not context.audio:
+        raise JobError("/v1/realtime needs a model that takes audio; this endpoint serves one that does not.")
+    if names.adapter_of(model, context):
+        raise JobError("SGLang applies no LoRA adapter on /v1/realtime.", param="model")
+
+
 def planned(body: dict[str, Any], context: Context) -> Request:
     """The request for a job's body. Raises JobError."""
     if not context.audio:

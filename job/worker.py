@@ -10,16 +10,17 @@ import contextlib
 import dataclasses
 import os
 import traceback
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import utils
 from answer.encoding import beside, is_large
 from answer.request import Request
+from answer.session import Session
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine
-from job import context, hazards, limits, measured, refusal, routes, served
+from job import context, hazards, limits, measured, refusal, routes, served, transcription
 from job.amend import without_unknown_stops
 from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
@@ -72,6 +73,13 @@ class Worker:
         self.stopped = JobError("The worker was stopped before this job was done; send it again.",
                                 type="overloaded_error", code=503)
         self.upstream.fail_all(self.stopped)
+
+    async def dial(self, model: str | None, headers: Mapping[str, str]) -> Session:
+        """A session of /v1/realtime with the engine; to be closed. Raises JobError."""
+        if self.stopped:
+            raise self.stopped
+        transcription.check_realtime(model, self.context)
+        return await self.upstream.dial("/v1/realtime", headers)
 
     async def handle(self, job: dict[str, Any]) -> AsyncGenerator[Piece, None]:
         """Yields text chunks of events, or one JSON value; last, on failure, {"error": JSON text}."""

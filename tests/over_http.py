@@ -126,9 +126,9 @@ class OverHttp:
         async with self._session.request(method, self.url + path, headers={"X-Request-Id": job.id},
                                          data=None if body is None else json.dumps(body)) as response:
             assert response.headers["X-Request-Id"] == job.id
-            if response.content_type == "text/event-stream":
+            if end := {"text/event-stream": b"\n\n", "application/x-ndjson": b"\n"}.get(response.content_type):
                 assert response.status == 200
-                await self._stream(job, response)
+                await self._stream(job, response, end)
                 return
             value = json.loads(await response.read())
             if response.status == 200:
@@ -136,12 +136,12 @@ class OverHttp:
             else:
                 self._failed(job, refusal(response.status, value))
 
-    async def _stream(self, job: Job, response: aiohttp.ClientResponse) -> None:
+    async def _stream(self, job: Job, response: aiohttp.ClientResponse, end: bytes) -> None:
         waiting = b""
         async for data in response.content.iter_any():
-            *events, waiting = (waiting + data).split(b"\n\n")
+            *events, waiting = (waiting + data).split(end)
             for event in events:
-                job.chunks.append(Chunk(time.monotonic(), event.decode() + "\n\n", len(event) + 2))
+                job.chunks.append(Chunk(time.monotonic(), (event + end).decode(), len(event + end)))
             self._waiting.wake(job.id)
         assert not waiting, waiting  # no event is cut
         text = "".join(chunk.output for chunk in job.chunks)

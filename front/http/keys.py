@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from utils import JobError
 
+# Browsers' web sockets can set no other header: OpenAI's clients put the key behind this, among the protocols.
+_IN_BROWSERS = "openai-insecure-api-key."
+
 
 class Keys:
     """The keys of which a caller must show one; none at all lets everybody in."""
@@ -15,11 +18,14 @@ class Keys:
         self._keys = [key.encode() for key in keys]
 
     def admit(self, headers: Mapping[str, str]) -> bool:
-        """Whether the headers show a key: `Authorization: Bearer …` as OpenAI's clients send it, or Anthropic's
-        `x-api-key`. Takes the same time whatever is wrong with it."""
+        """Whether the headers show a key: `Authorization: Bearer …` as OpenAI's clients send it, Anthropic's
+        `x-api-key`, or among web socket protocols as OpenAI's clients in browsers do. Takes the same time
+        whatever is wrong with it."""
         if not self._keys:
             return True
         shown = [headers.get("x-api-key", "")]
+        words = map(str.strip, headers.get("Sec-WebSocket-Protocol", "").split(","))
+        shown += [word.removeprefix(_IN_BROWSERS) for word in words if word.startswith(_IN_BROWSERS)]
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             shown.append(token.strip())

@@ -33,7 +33,8 @@ class Reply:
     """The answer to one request. headers: of every answer to it; name: what the log calls the request."""
 
     def __init__(self, request: web.Request, manners: Manners, headers: dict[str, str], name: str):
-        self._request, self._manners, self._headers, self._name = request, manners, headers, name
+        self._request, self._manners, self._name = request, manners, name
+        self.headers = headers
         self._body: dict[str, Any] = {}
         self._stream: web.StreamResponse | None = None
         self._head: _Head | None = None
@@ -44,7 +45,7 @@ class Reply:
         body = body if isinstance(body, dict) else {}
         self._body = {"request_id": f"resp_{job_id}", **body}
         stream = self._stream = _Stream(headers={
-            **self._headers, "Content-Type": shapes.stream_type(self._request.path, body), "Cache-Control": "no-cache",
+            **self.headers, "Content-Type": shapes.stream_type(self._request.path, body), "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no"})
         # The engine refuses within milliseconds. After this the head goes out, with status 200 for good: a client may
         # wait less for it than a long prefill takes.
@@ -78,9 +79,9 @@ class Reply:
     async def whole(self, body: bytes) -> web.StreamResponse:
         """An answer that is here as a whole. A large one is sent here, at the pace of its reader."""
         if len(body) <= _PIECE or self._request.method == hdrs.METH_HEAD:
-            return web.Response(body=body, content_type="application/json", headers=self._headers)
+            return web.Response(body=body, content_type="application/json", headers=self.headers)
         stream = self._stream = web.StreamResponse(headers={
-            **self._headers, "Content-Type": "application/json", "Content-Length": str(len(body))})
+            **self.headers, "Content-Type": "application/json", "Content-Length": str(len(body))})
         try:
             await stream.prepare(self._request)
             for start in range(0, len(body), _PIECE):
@@ -116,7 +117,7 @@ class Reply:
             more = {**more, "WWW-Authenticate": "Bearer"}
         body = shapes.dumps(shapes.body(error, self._request.path, self._name))
         answer = web.Response(status=error.code, body=body, content_type="application/json",
-                              headers={**self._headers, **more})
+                              headers={**self.headers, **more})
         if hdrs.EXPECT in self._request.headers:  # whether the body still comes is anybody's guess
             answer.force_close()
         return answer

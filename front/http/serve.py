@@ -102,7 +102,8 @@ class HttpFront:
             worker, limit = preparing.result()
             self.gate.limit = limit or AT_ONCE
             stack.push_async_callback(worker.upstream.close)
-            self.front.answer, self._worker, self._view.worker = worker.answer, worker, worker
+            self.front.answer, self.front.dial = worker.answer, worker.dial
+            self._worker = self._view.worker = worker
             self._view.changed()
             self._metrics.engine = worker.engine.get if self._engine_measures else None
             utils.log(f"serving over HTTP with up to {self.gate.limit} requests at once")

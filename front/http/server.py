@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 import utils
-from front.http import forms
+from front.http import forms, realtime
 from front.http.bodies import Bodies, json_of
 from front.http.callers import Caller, caller
 from front.http.gate import Full, Gate
@@ -33,11 +33,12 @@ Answer = Callable[[dict[str, Any], str], AsyncGenerator[Piece, None]]  # a job's
 class Front:
     """The handlers of one worker's HTTP server.
 
-    answer: see Answer, None until there is an engine; keys: of callers; gate: how many at once; stage: what is said of
-    the worker's state, asked anew each time; running: the tasks of all requests under way.
+    answer: see Answer, dial: see realtime.Dial, None until there is an engine; keys: of callers; gate: how many at
+    once; stage: what is said of the worker's state, asked anew each time; running: the tasks of all requests under way.
     """
 
     answer: Answer | None = None
+    dial: realtime.Dial | None = None
 
     def __init__(self, keys: Keys, gate: Gate, manners: Manners, stage: Callable[[], Stage]):
         self._keys, self._gate, self._manners, self._stage = keys, gate, manners, stage
@@ -74,7 +75,8 @@ class Front:
         assert task is not None
         self.running.add(task)
         try:
-            async with asyncio.timeout(self._manners.request_seconds or None):
+            # A session has a clock of its own.
+            async with asyncio.timeout(None if realtime.asked(request) else self._manners.request_seconds or None):
                 return await self._answered(request, who, reply)
         except JobError as error:
             return await reply.fail(error)
@@ -89,6 +91,9 @@ class Front:
 
     async def _answered(self, request: web.Request, who: Caller, reply: Reply) -> web.StreamResponse:
         answer = self._admitted(request)
+        if realtime.asked(request):
+            assert self.dial is not None  # there with `answer`
+            return await realtime.session(request, self.dial, self._gate, self._manners, reply.headers, who.headers)
         form = forms.brought(request)
         async with self._bodies.of(request) if not form else contextlib.nullcontext(b"") as raw:
             method = "GET" if request.method == hdrs.METH_HEAD else request.method

@@ -14,7 +14,8 @@ KEYS = Keys(["sesame", "ouvre-toi"])
 @pytest.mark.parametrize("headers", [
     {"Authorization": "Bearer sesame"}, {"Authorization": "bearer ouvre-toi"}, {"Authorization": "Bearer  sesame "},
     {"x-api-key": "sesame"}, {"x-api-key": "wrong", "Authorization": "Bearer sesame"},
-    {"x-api-key": "ouvre-toi", "Authorization": "Bearer wrong"}])
+    {"x-api-key": "ouvre-toi", "Authorization": "Bearer wrong"},
+    {"Sec-WebSocket-Protocol": "realtime, openai-insecure-api-key.sesame"}])
 def test_a_key_opens(headers):
     assert KEYS.admit(headers)
 
@@ -23,7 +24,9 @@ def test_a_key_opens(headers):
     {}, {"Authorization": ""}, {"Authorization": "sesame"}, {"Authorization": "Basic sesame"},
     {"Authorization": "Bearer"}, {"Authorization": "Bearer "}, {"Authorization": "Bearer sesam"},
     {"Authorization": "Bearer sesamee"}, {"x-api-key": ""}, {"x-api-key": "SESAME"},
-    {"x-api-key": "sesame,ouvre-toi"}, {"Authorization": "Bearer caf\u00e9"}, {"x-api-key": "\udcff"}])
+    {"x-api-key": "sesame,ouvre-toi"}, {"Sec-WebSocket-Protocol": "sesame"},
+    {"Sec-WebSocket-Protocol": "realtime, openai-insecure-api-key."},
+    {"Authorization": "Bearer caf\u00e9"}, {"x-api-key": "\udcff"}])
 def test_anything_else_does_not(headers):
     assert not KEYS.admit(headers)
 
