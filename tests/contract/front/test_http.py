@@ -93,6 +93,24 @@ async def test_nobody_comes_in_without_a_key_but_health(http, headers):
     assert KEY not in http.worker.output and "guessed-key" not in http.worker.output
 
 
+@pytest.mark.parametrize(("path", "shape"), [
+    (CHAT, "openai"), ("/v1/responses", "openai"), ("/v1/audio/transcriptions", "openai"), ("/v1/realtime", "openai"),
+    ("/v1/messages", "anthropic"), ("/v1/messages/count_tokens", "anthropic"), ("/api/chat", "ollama"),
+    ("/api/nothing", "ollama"), ("/v1/nothing", "openai"), ("/generate", "openai")])
+async def test_whoever_shows_no_key_is_told_so_in_the_shape_of_the_route(http, path, shape):
+    for method in ("GET", "POST", "DELETE"):
+        async with http.session.request(method, http.base + path, headers={"X-Request-Id": "mine-2"}) as response:
+            told = await response.json()
+            assert (response.status, response.headers["X-Request-Id"]) == (401, "mine-2")
+        if shape == "ollama":
+            assert set(told) == {"error"} and "WORKER_API_KEY" in told["error"]
+        elif shape == "anthropic":
+            assert (told["type"], told["error"]["type"]) == ("error", "authentication_error")
+            assert told["request_id"] == "mine-2"
+        else:
+            assert (told["error"]["type"], told["error"]["code"]) == ("authentication_error", 401)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_goes_away_stops_the_engine(http, stream):
     body = {"messages": say({"tokens": 9, "hang_at": 2}), "stream": stream, "rid": f"leaving-{stream}-0123456789"}
