@@ -116,12 +116,12 @@ def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tupl
 
 def label(route: Any, extra: tuple[str, ...] = ()) -> str:
     """One of a bounded set of names for a route that somebody asks for: its path in the table, without what a caller
-    may choose of it, or OTHER for what is not open. For figures and the log."""
+    may choose of it, or OTHER for what nobody offers. For figures and the log."""
     if not isinstance(route, str) or len(route) > MAX_ROUTE:
         return OTHER
     path = route.partition("?")[0]
     path = path.rstrip("/") if len(path) > 1 else path
-    if path in ROUTES or path in extra:
+    if path in ROUTES or path in extra or path in _NOT_HERE:
         return path
     for pattern, template, _ in _NAMED:
         if pattern.fullmatch(path):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from answer import upstream
+from answer.forms import Form, Upload
 from answer.outcome import DECISIONS
 from answer.request import Request
 from answer.running import Last
@@ -327,3 +328,61 @@ async def test_a_template_that_fails_is_told():
 
 def test_a_broken_connection_is_an_unreached_engine_too():
     assert issubclass(Unreached, Broke)
+
+
+# --- forms whose file is on its way -----------------------------------------------------------------------------------
+
+class Reads:
+    """A line of the script that reads so many pieces of the form first."""
+
+    def __init__(self, network, pieces, then):
+        self._network, self._pieces, self._then = network, pieces, then
+
+    async def answer(self):
+        form = self._network.sent[-1][1]
+        try:
+            async for _ in form.each():
+                self._pieces -= 1
+                if not self._pieces:
+                    break
+        except JobError:  # as a client of the network: it says that the connection broke
+            raise BROKEN from None
+        if isinstance(self._then, Exception):
+            raise self._then
+        return self._then
+
+    def __call__(self):
+        return asyncio.ensure_future(self.answer())
+
+
+async def audio(*pieces):
+    for piece in pieces:
+        if isinstance(piece, Exception):
+            raise piece
+        yield piece
+
+
+def uploading(*pieces):
+    return request(path="/v1/audio/transcriptions", upload=Form((), Upload("a", "audio/wav", audio(*pieces))))
+
+
+async def test_a_form_is_sent_again_while_nothing_of_its_file_is_gone():
+    network = Network(Unreached("ClientConnectorError"))
+    network._script += [Reads(network, 1, whole(FULL, 503)), Reads(network, 9, whole({"text": "x"}))]
+    assert await collect(network, uploading(b"a", b"b")) == ([{"text": "x"}], None)
+    assert len(network.sent) == 3
+
+
+@pytest.mark.parametrize("then", [whole, BROKEN])
+async def test_a_form_whose_file_is_gone_is_not_sent_again(then):
+    network = Network()
+    network._script += [Reads(network, 2, then(FULL, 503) if callable(then) else then)]
+    _, failed = await collect(network, uploading(b"a", b"b"))
+    assert failed.code == (503 if callable(then) else 502) and len(network.sent) == 1
+
+
+async def test_why_a_file_broke_off_is_told_and_not_that_the_connection_did():
+    network, engine = Network(), Engine(1, fate="it ended")
+    network._script += [Reads(network, 9, None)]
+    _, failed = await collect(network, uploading(b"a", JobError("too slow", code=408)), engine)
+    assert (failed.code, failed.message, engine.asked) == (408, "too slow", [])

@@ -19,6 +19,7 @@ def test_an_open_route_is_called_by_its_path(path):
     ("/v1/models/org/my-model", "/v1/models/{name}"), ("/v1/models/a%2Fb", "/v1/models/{name}"),
     ("/v1/responses/resp_abc123", "/v1/responses/{name}"),
     ("/v1/responses/resp_abc/cancel", "/v1/responses/{name}/cancel"), ("/mine/x", "/mine/x"),
+    ("/v1/realtime?model=x", "/v1/realtime"),
     ("/flush_cache", OTHER), ("/secret/of/a/caller", OTHER), ("", OTHER), (None, OTHER), (5, OTHER),
     (["/generate"], OTHER),
     ("/" + "x" * MAX_ROUTE, OTHER)])
