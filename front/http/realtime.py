@@ -41,13 +41,15 @@ async def session(request: web.Request, dial: Dial, gate: Gate, manners: Manners
     if "upgrade" not in words or request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
         raise JobError(f"{PATH} is a WebSocket: ask with `Upgrade: websocket`.", code=426)
     _check_origin(request, manners)
+    caller = web.WebSocketResponse(protocols=(_PROTOCOL,), heartbeat=_HEARTBEAT, max_msg_size=_MESSAGE, compress=False,
+                                   timeout=2.0)
+    if not caller.can_prepare(request):
+        raise JobError("The handshake is no WebSocket's: it needs version 13 and a key of 16 bytes.")
+    caller.headers.update(headers)
     async with gate.passing() as current().queued:
         line = await dial(request.query.get("model"), carried)
         code = 1001
         try:
-            caller = web.WebSocketResponse(protocols=(_PROTOCOL,), heartbeat=_HEARTBEAT, max_msg_size=_MESSAGE,
-                                           compress=False, timeout=2.0)
-            caller.headers.update(headers)
             await caller.prepare(request)
             code, reason = await _relayed(caller, line, manners)
             if not caller.closed:

@@ -84,6 +84,10 @@ async def test_who_may_not_is_told_before_the_handshake(ears, query, headers, st
 async def test_what_is_no_socket_is_told_so(ears, http):
     async with ears.session.get(ears.base + PATH, headers={"x-api-key": KEY}) as response:
         assert response.status == 426 and "WebSocket" in (await response.json())["error"]["message"]
+    async with ears.raw() as wire:
+        await wire.head(PATH, "GET", Connection="keep-alive, Upgrade", Upgrade="WebSocket", Sec_WebSocket_Version="13")
+        assert (await wire.answer())[0] == 400
+    assert not await ears.engine(f"/_scripted/requests?path={PATH}")
     with pytest.raises(aiohttp.WSServerHandshakeError) as raised:  # a model that hears nothing
         await dial(http)
     assert raised.value.status == 400
