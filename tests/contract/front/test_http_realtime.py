@@ -7,6 +7,7 @@ import json
 import signal
 
 import aiohttp
+import openai
 import pytest
 
 from tests.contract.front.http_worker import KEY, http, start
@@ -55,6 +56,19 @@ async def test_what_is_said_goes_both_ways(ears):
         await socket.send_str("x" * 1_000_000)
     [record] = await seen(ears, "finished,disconnected,failed")
     assert record["headers"]["x-request-id"] == "mine-9" and KEY not in str(record)
+
+
+async def test_openais_client(ears):
+    root = f"127.0.0.1:{ears.worker.environ['PORT']}/v1"
+    client = openai.AsyncOpenAI(base_url=f"http://{root}", websocket_base_url=f"ws://{root}", api_key=KEY)
+    async with client.realtime.connect(model="tiny") as session:
+        assert (await session.recv()).type == "session.created"
+        await session.input_audio_buffer.append(audio=base64.b64encode(SPOKEN).decode())
+        await session.input_audio_buffer.commit()
+        async for event in session:
+            if event.type == "conversation.item.input_audio_transcription.completed":
+                assert event.transcript == SPOKEN.decode()
+                break
 
 
 async def test_a_browser_shows_its_key_among_the_protocols(ears):
