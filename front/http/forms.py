@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import (
+    BadContentDispositionHeader,
+    BadContentDispositionParam,
+    BodyPartReader,
+    MultipartReader,
+    web,
+)
+from aiohttp.http_exceptions import HttpProcessingError
 
 from answer.forms import Upload
 from answer.media_types import HEAD, names_others
@@ -18,6 +26,8 @@ _FIELD = 2**16  # bytes of one field
 _FIELDS = 64
 _PIECE = 2**16  # bytes of the file that are handed on at once
 _KINDS = "audio/", "video/"
+for _warning in (BadContentDispositionHeader, BadContentDispositionParam):  # they quote the caller, in the log
+    warnings.simplefilter("ignore", _warning)
 
 
 def brought(request: web.Request) -> bool:
@@ -118,5 +128,5 @@ def _proper() -> Iterator[None]:
     """What the reader raises for a form that is none, or not whole, in words."""
     try:
         yield
-    except (ValueError, AssertionError, LookupError, web.HTTPException):
+    except (ValueError, AssertionError, LookupError, web.HTTPException, HttpProcessingError):
         raise JobError("The form is not whole, or is no multipart/form-data with names and boundaries.") from None

@@ -39,6 +39,11 @@ class Reply:
         self._stream: web.StreamResponse | None = None
         self._head: _Head | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything of an answer was sent."""
+        return self._stream is not None and self._stream.prepared
+
     async def carry(self, pieces: AsyncGenerator[Piece, None], body: Any, job_id: str) -> web.StreamResponse | bytes:
         """Send what comes as a stream, or return all of it. body: of the request. Raises JobError while nothing of a
         stream was sent; afterwards the stream gets an event of it."""

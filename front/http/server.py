@@ -86,6 +86,14 @@ class Front:
             return await reply.fail(JobError(
                 f"The request was not done within {self._manners.request_seconds:g} s (HTTP_REQUEST_SECONDS): RunPod's "
                 "load balancer ends every request after 5.5 minutes.", type="timeout_error", code=504))
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception as error:  # the trace is for the log, not for the client
+            utils.log("internal error\n" + traceback.format_exc(), "error", who.request_id)
+            if reply.begun:  # what was sent must not be taken for the whole: the connection breaks
+                raise
+            return await reply.fail(JobError(f"Internal error of the worker ({type(error).__name__}).",
+                                             type="server_error", code=500))
         finally:
             self.running.discard(task)
 
@@ -102,7 +110,7 @@ class Front:
             del raw
             await self._turns.mine()
             async with self._gate.passing() as current().queued, contextlib.aclosing(
-                    _pieces(answer, job_input, who)) as pieces:
+                    answer(job_input, who.job_id)) as pieces:
                 said = await reply.carry(pieces, job_input["body"], who.job_id)
         return await reply.whole(said) if isinstance(said, bytes) else said
 
@@ -115,24 +123,6 @@ class Front:
             raise JobError("The model is still being loaded; try again.", type="overloaded_error", code=503)
         self._gate.check()
         return self.answer
-
-
-async def _pieces(answer: Answer, job_input: dict[str, Any], who: Caller) -> AsyncGenerator[Piece, None]:
-    """The answer; a fault of this worker before it has begun is a JobError, too."""
-    begun = False
-    try:
-        async with contextlib.aclosing(answer(job_input, who.job_id)) as pieces:
-            async for piece in pieces:
-                begun = True
-                yield piece
-    except JobError:
-        raise
-    except Exception as error:  # the trace is for the log, not for the client
-        utils.log("internal error\n" + traceback.format_exc(), "error", who.request_id)
-        if begun:  # what was sent must not be taken for the whole: the connection breaks
-            raise
-        raise JobError(f"Internal error of the worker ({type(error).__name__}).", type="server_error",
-                       code=500) from None
 
 
 async def _later(request: web.Request) -> None:

@@ -121,12 +121,14 @@ async def test_forms_that_are_none(ears):
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     await post(ears, whole, headers=kind)
     for data, more, status in ((whole[:-12], kind, 400), (b"nothing", kind, 400), (whole, {"Content-Type":
-                               "multipart/form-data"}, 400), (whole, {**kind, "Content-Encoding": "gzip"}, 415)):
+                               "multipart/form-data"}, 400), (whole, {**kind, "Content-Encoding": "gzip"}, 415),
+                               (whole.replace(b"form-data;", b"river bends;"), kind, 400)):
         await post(ears, data, status, headers=more)
     async with ears.session.post(f"{ears.base}/v1/chat/completions", data=form(),
                                  headers={"x-api-key": KEY}) as response:
         assert response.status == 415
     assert await ears.stage() == 200
+    assert "river bends" not in ears.worker.output  # what a caller sent is nobody's to read
 
 
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(ears):
