@@ -106,7 +106,8 @@ async def run(args: argparse.Namespace) -> int:
                       f"curl -N {base_url}/chat/completions -H 'Authorization: Bearer local' "
                       "-H 'Content-Type: application/json' \\\n  -d '{\"model\": \"tiny\", \"stream\": true, "
                       f"\"messages\": [{{\"role\": \"user\", \"content\": \"{corpus.EXCHANGES[0][0]}\"}}]}}'\n"
-                      "Ctrl-C stops everything.", flush=True)
+                      + (f"a page to try it: {way.url}/\n" if args.http else "")
+                      + "Ctrl-C stops everything.", flush=True)
                 await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
             return 0 if answer else 1
         finally:

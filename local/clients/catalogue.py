@@ -38,6 +38,8 @@ CLIENTS: tuple[Client, ...] = (
            f"`ANTHROPIC_BASE_URL={URL}`, `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_MODEL` and `ANTHROPIC_SMALL_FAST_MODEL`"),
     Client("Codex", "codex.py", "@openai/codex", NODE,
            f"a provider with `base_url = {BASE}`, `wire_api = \"responses\"`"),
+    Client("ollama for Python", "ollama_python.py", "ollama", PYTHON, f"`host={URL}`, the key in `headers`"),
+    Client("ollama for Node", "ollama_node.mjs", "ollama", NODE, f"`host: {URL}`, the key in `headers`"),
     Client("runpod for Python", "runpod_python.py", "runpod", PYTHON, "the endpoint's id", ("queue",), embeds=True),
     Client("Open WebUI's requests", "open_webui.py", "", PYTHON, f"a connection of OpenAI's kind to `{BASE}`"),
     Client("curl", "curl.py", "", PYTHON, f"`{BASE}/…`", embeds=True),

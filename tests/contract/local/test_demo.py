@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import shlex
 import shutil
 import signal
 import sys
+import urllib.request
 
 import pytest
 
@@ -60,13 +62,16 @@ async def test_what_serve_prints_can_be_run(demo, way):
             lines.append((await process.stdout.readline()).decode())
             assert lines[-1], "".join(lines)
     said = "".join(lines)
-    command = said[said.index("curl -N"):said.index("Ctrl-C")].replace("\\\n", " ")
+    command = said[said.index("curl -N"):said.index("}]}'") + 4].replace("\\\n", " ")
     base = said.split("base URL for any OpenAI client: ")[1].split()[0]
     assert base.endswith("/v1") and base in command and ("/v2/" in base) is not bool(way)
     curl = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=asyncio.subprocess.PIPE,
                                                 stderr=asyncio.subprocess.DEVNULL)
     events = (await asyncio.wait_for(curl.stdout.read(), 60)).decode()
     assert events.endswith("data: [DONE]\n\n") and '"content":' in events
+    if way:
+        [page] = re.findall(r"a page to try it: (\S+)", said)
+        assert b"<!doctype html>" in (await asyncio.to_thread(urllib.request.urlopen, page, timeout=30)).read().lower()
     process.send_signal(signal.SIGINT)
     assert "stopped" in (await asyncio.wait_for(process.stdout.read(), 60)).decode()
     assert await process.wait() == 0
