@@ -150,7 +150,9 @@ def _check_numbers(params: dict[str, Any], facts: ModelFacts) -> None:  # rows 6
     for name, low, high in (("top_logprobs_num", -1, vocabulary), ("top_logprobs", -1, vocabulary),
                             ("logprobs", -1, vocabulary), ("logprob_start_len", -1, _INT32), ("top_k", -1, _INT32),
                             ("repetition_penalty", 1e-6, math.inf)):
-        for value in _scalars(params.get(name)):
+        if params.get(name) is None:
+            continue
+        for value in _scalars(params[name]):
             found = number(value)
             if found is not None and not low <= found <= high:
                 raise JobError(f"`{name}` goes from {low} to {high}.", param=name)
@@ -160,6 +162,8 @@ def _check_patterns(params: dict[str, Any], limits: Limits, members: dict[str, i
     """Steps that the search for a prompt's stop patterns takes; members: see patterns.check."""
     steps = 0
     for name in ("stop", "stop_sequences"):
+        if params.get(name) is None and params.get("stop_regex") is None:
+            continue
         stops = [stop for stop in _scalars(params.get(name)) if isinstance(stop, str)]
         if any(len(stop) > _STOP_BYTES for stop in stops):
             raise JobError(f"A `{name}` string has at most {_STOP_BYTES} characters.", param=name)
@@ -169,7 +173,7 @@ def _check_patterns(params: dict[str, Any], limits: Limits, members: dict[str, i
             steps = patterns.check(list(_scalars(params["stop_regex"])), stops, members)
     for name in _GRAMMARS:
         value = params.get(name)
-        if name == "text" and not isinstance(value, dict):
+        if value is None or name == "text" and not isinstance(value, dict):
             continue
         if _grammar_bytes(value, limits.grammar_bytes) > limits.grammar_bytes:
             raise JobError(f"`{name}` is larger than {limits.grammar_bytes / 1024:g} KiB (MAX_GRAMMAR_KIB).",

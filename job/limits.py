@@ -70,6 +70,8 @@ def _own_bytes(value: dict[str, Any] | list[Any], below: list[Any]) -> int:
     if isinstance(value, dict):
         size += len(value) + sum(map(text_bytes, value))
         value = list(value.values())
+    if len(value) <= _SLICE:
+        return size + _slice_bytes(value, below)
     return size + sum(_slice_bytes(value[start:start + _SLICE], below) for start in range(0, len(value), _SLICE))
 
 

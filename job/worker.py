@@ -123,7 +123,7 @@ class Worker:
         request = routes.plan(job_input, self.context, job_id)
         if request.body is not None:
             body = without_unknown_stops(request.path, request.body, self.facts)
-            request = dataclasses.replace(request, body=body)
+            request = request if body is request.body else dataclasses.replace(request, body=body)
         hazards.check(request.path, request.body, self.facts, self.limits)
         if request.upload is None:  # of one that is still to come nobody knows what it is
             self.quarantine.check(request.path, request.body)
