@@ -40,7 +40,7 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, silence: Silence, chu
             if unpaced < 0:
                 await pace.turn(reply, begun, young=begun == first)
             data = reply.arrived() or await silence.wait(reply.some())
-            over = not data or reply.ended.done()  # then all of it has been read
+            over = not data or reply.over()
             heard()
             if data:
                 buffer.feed(data)

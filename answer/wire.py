@@ -43,6 +43,9 @@ class Reply(Protocol):
     async def whole(self) -> bytes:
         """All of it."""
 
+    def over(self) -> bool:
+        """Whether all of it has been read. Not so as soon as it has `ended`: reading may bring more of it."""
+
     def pausable(self) -> asyncio.Transport | None:
         """The connection, for not reading it for a while; None once it is over."""
 
@@ -161,13 +164,16 @@ class _HttpReply:
         except _FAILURES as error:
             raise _named(error) from error
 
+    def over(self) -> bool:
+        return self._content.at_eof()
+
     def pausable(self) -> asyncio.Transport | None:
         connection = self._response.connection  # none once the answer has ended
         transport = connection.transport if connection else None
         return None if transport is None or transport.is_closing() else transport
 
     def close(self) -> bool:
-        if self._content.at_eof():
+        if self.over():
             return True
         self._response.close()
         return False

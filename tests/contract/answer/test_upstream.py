@@ -55,6 +55,18 @@ async def test_an_answer_is_one_json_object(upstream):
     assert answer["choices"][0]["message"]["content"] == "Paris."
 
 
+@pytest.mark.parametrize("kilobytes", range(100, 900, 50))
+async def test_a_stream_whose_end_arrived_while_nobody_read_comes_out_whole(scripted, kilobytes):
+    client, name = Upstream(scripted.url, chunk_bytes=2**16), f"unread-{kilobytes}"
+    chunks = []
+    async for chunk in client.run(chat({"tokens": kilobytes, "token_bytes": 1000}, rid=name)):
+        if not chunks:  # from here on all of it waits in buffers
+            await asyncio.to_thread(scripted.wait, rid=name, state="finished")
+        chunks.append(chunk)
+    assert len(spoken(chunks)) == kilobytes * 1000 and events(chunks)[-1] == "data: [DONE]"
+    await client.close()
+
+
 @pytest.mark.parametrize("cut", [1, 7, "utf8", None])
 async def test_a_stream_cut_anywhere_comes_out_whole(upstream, cut):
     text = "Café Ünïcode 🦜 naïve 東京"

@@ -38,6 +38,9 @@ class Reply:
             data += more
         return data
 
+    def over(self) -> bool:
+        return self.ended.done() and not self._parts
+
     def pausable(self) -> None:
         return None
 
