@@ -19,8 +19,9 @@ _LEAVES = 25  # one in so many goes away after the first bytes of an endless str
 
 
 async def run(jobs: int, concurrency: int, every: int, progress: Callable[[str], None]) -> Report:
-    """Send the requests, `concurrency` at a time, and sample the worker."""
-    report, started = Report(jobs, concurrency), time.monotonic()
+    """Send the requests, `concurrency` at a time, and sample the worker. A request that runs has a connection on each
+    side, and either is closed when its client goes away: their number breathes."""
+    report, started = Report(jobs, concurrency, breath=concurrency // 2), time.monotonic()
     environ = contract_environ(MAX_CONCURRENCY=str(concurrency), WORKER_MODE="http", HOST="127.0.0.1",
                                PORT=str(free_port()))
     async with WorkerProcess(None, environ) as worker, aiohttp.ClientSession(
