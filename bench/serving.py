@@ -43,7 +43,8 @@ async def measure(stack: Stack, options: argparse.Namespace) -> list[dict]:
     plan = serving_plan.runs(targets, options.loads, options.repeats, options.seed)
     bench, records = Bench(stack, options), []
     await bench.warm(targets)
-    for one in serving_plan.warm_runs(options.loads, options.engine_warm_runs):
+    for one in [*serving_plan.warm_runs(options.loads, options.engine_warm_runs),
+                *serving_plan.warm_runs(options.loads, options.warm_runs, tuple(targets))]:
         await bench.measure(one, options.tokens)
     with tqdm(plan, unit="run", disable=options.quiet) as bar:
         for one in bar:
@@ -97,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--engine-warm-runs", type=int, default=0, metavar="N",
                    help="runs of the engine itself under each load that do not count: a GPU engine compiles for shapes "
                         "of batches that it meets for the first time (default: %(default)s)")
+    p.add_argument("--warm-runs", type=int, default=0, metavar="N",
+                   help="the same of every design: each meets the engine with batches of its own (default: %(default)s)")
     p.add_argument("--seed", type=int, default=1, help="of prompts, arrivals and order (default: %(default)s)")
     p.add_argument("--max-concurrency", type=int, metavar="N",
                    help="jobs that a worker takes at once (default: twice the most streams, 256 at least)")

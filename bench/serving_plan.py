@@ -72,9 +72,9 @@ def runs(wanted: list[Target], loads: list[Load], repeats: int, seed: int) -> li
     return plan
 
 
-def warm_runs(loads: list[Load], count: int) -> list[Run]:
-    """`count` runs of the engine itself under every load, with prompts that no counted run has."""
-    return [Run(Target(ENGINE), load, -1 - number) for number in range(count) for load in loads]
+def warm_runs(loads: list[Load], count: int, designs: tuple[Target, ...] = (Target(ENGINE),)) -> list[Run]:
+    """`count` runs of each of `designs` under every load, with prompts that no counted run has."""
+    return [Run(target, load, -1 - number) for number in range(count) for load in loads for target in designs]
 
 
 def lanes(load: Load, repeat: int, *, seed: int, model: str, tokens: int, prompt_tokens: int) -> list[list[dict]]:

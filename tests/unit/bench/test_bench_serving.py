@@ -170,3 +170,5 @@ def test_warm_runs_are_of_the_engine_alone_with_prompts_of_their_own():
              for run in [*runs, *serving_plan.runs([Target("engine")], loads, 3, seed=1)]}
     assert len(asked) == 2 * 2 + 3 * 2
     assert not serving_plan.warm_runs(loads, 0)
+    targets = (Target("engine"), Target("http"))
+    assert [run.target for run in serving_plan.warm_runs(loads[:1], 2, targets)] == [*targets, *targets]
