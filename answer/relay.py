@@ -53,7 +53,9 @@ async def relay(reply: Reply, job: Running, pace: Pace, *, silence: Silence, chu
             found = list(chunks(block, newest, over, chunk_bytes, job.request.path, reply.status))
             if over and found and isinstance(found[-1], str):
                 found[-1] = Last(found[-1])
-            for chunk in found:
+            data = block = b""  # a delivery may take its time: nothing is held twice meanwhile
+            while found:
+                chunk = found.pop(0)
                 if isinstance(chunk, Told):
                     raise chunk
                 pace.streams += not begun  # one that still waits for its first token takes no share

@@ -31,7 +31,7 @@ _HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: worker\r\nContent-Type: application/json
 _ORDINARY = 8  # clients at once
 _TOKENS, _TOKEN_BYTES = 16_000, 500  # 8 MB for each slow reader
 _RECEIVE = 2**14  # bytes that the socket of a slow reader takes by itself
-_HELD, _SPARE = 4.0, 30.0  # megabytes that a slow reader may take, and those that it may be without any
+_HELD, _SPARE = 2.5, 30.0  # megabytes that a slow reader may take, and those that it may be without any
 _LET_GO = 30.0  # seconds, for what slow clients held
 
 
@@ -105,6 +105,8 @@ class Loris:
             most = report.samples["before"]["resident MB"] + _HELD * report.slow.readers + _SPARE
             if (seen := report.samples["at most"]["resident MB"]) > most:
                 report.wrong.append(f"{seen} MB were taken, where {most:.0f} are borne")
+            if (kept := report.samples["afterwards"]["resident MB"] - report.samples["before"]["resident MB"]) > _SPARE:
+                report.wrong.append(f"{kept:.0f} MB are kept of them")
             if (status := await worker.ended(60)) != 0:
                 report.wrong.append(f"the worker ended with {status}")
         return report

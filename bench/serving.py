@@ -99,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
                    help="runs of the engine itself under each load that do not count: a GPU engine compiles for shapes "
                         "of batches that it meets for the first time (default: %(default)s)")
     p.add_argument("--warm-runs", type=int, default=0, metavar="N",
-                   help="the same of every design: each meets the engine with batches of its own (default: %(default)s)")
+                   help="the same of every design, each of which brings about batches of its own (default: "
+                        "%(default)s)")
     p.add_argument("--seed", type=int, default=1, help="of prompts, arrivals and order (default: %(default)s)")
     p.add_argument("--max-concurrency", type=int, metavar="N",
                    help="jobs that a worker takes at once (default: twice the most streams, 256 at least)")

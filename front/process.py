@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import utils
 from clock import awake, listen
 
+_M_MMAP_THRESHOLD, _LARGE = -3, 2**16  # malloc.h; bytes
 LAST_RESORT = 15.0  # seconds beyond its patience after which a process ends, whatever holds it up
 LAST_PATIENCE = 5.0  # seconds that running jobs get to deliver their failure after the engine was lost
 AFTERWARDS = 60.0  # seconds for what follows: the engine's end, and the last save of its kernels
@@ -24,8 +26,11 @@ def settle_memory() -> None:
 
     None of it ever becomes garbage, and a full collection that looks through it stops every stream for up to a tenth
     of a second. Young objects are looked at in batches of 10,000 rather than 700, which costs less and keeps at most
-    a few megabytes longer.
+    a few megabytes longer. And have large buffers taken from the system one by one: in a common heap what a slow reader
+    lets go of would stay, in pieces between those of others.
     """
+    with contextlib.suppress(OSError, AttributeError):  # a C library that is not GNU's
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
