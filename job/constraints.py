@@ -18,9 +18,14 @@ from utils import JobError
 Found = tuple[str, str, Any]  # field, form, value
 
 _GUIDED = {"guided_json": "json", "guided_json_object": "object", "guided_regex": "regex", "guided_choice": "choice",
-           "guided_grammar": "ebnf", "json_mode": "object", "response_schema": "json", "responseSchema": "json"}
+           "guided_grammar": "ebnf", "json_mode": "object", "json_object": "object", "response_schema": "json",
+           "responseSchema": "json", "response_json_schema": "json", "responseJsonSchema": "json",
+           "output_schema": "json", "choice": "choice", "grammar_string": "ebnf"}
 _STRUCTURED = {"json": "json", "json_object": "object", "regex": "regex", "choice": "choice", "grammar": "ebnf",
                "structural_tag": "tag"}
+_OBJECTS = ("structured_outputs", "structured_output", "guided_decoding", "guided_options", "guided_options_request")
+_MIME = ("responseMimeType", "response_mime_type")  # Google's, beside a schema or alone
+_REFUSED = ("lark_grammar", "lark", "lmfe_grammar")  # languages that SGLang does not read
 # How a constraint is kept, not what it is.
 _BACKENDS = ("backend", "_backend", "disable_fallback", "backend_was_auto",
              "_backend_was_auto")
@@ -30,8 +35,11 @@ _READ = {"native": ("json_schema", "regex", "ebnf", "structural_tag"),
          "chat": ("response_format", "regex", "ebnf"),
          "completions": ("response_format", "json_schema", "regex", "ebnf"),
          "responses": ("text",), "messages": ("output_config",)}
-NAMES = (*_GUIDED, "structured_outputs", "guided_decoding", "grammar", "output_format", "response_format",
-         "guided_decoding_backend", "guided_whitespace_pattern")
+NAMES = (*_GUIDED, *_OBJECTS, *_MIME, *_REFUSED, "grammar", "output_format", "response_format", "format",
+         "output_config", "guided_decoding_backend", "guided_whitespace_pattern")
+# A schema says one of these; what does not, and has a `schema`, is OpenAI's wrapping of one.
+_SCHEMA_WORDS = frozenset(("type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items", "$defs"))
+_SCHEMA_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _SPECIAL = str.maketrans({c: "\\" + c for c in r"\.^$*+?{}[]|()/-"} | {"\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
@@ -43,10 +51,12 @@ def translated(body: dict[str, Any], kind: str) -> dict[str, Any]:
     body = dict(body)
     found = [(field, form, value) for field, form, value in _taken(body, kind)
              if value not in (None, "", [], False) and (value != {} or form == "json")]  # {}: any JSON at all
+    own = [name for name in _READ[kind] if _constrains(body, name)]
+    if len(found) > 1 or own:  # that it is JSON, beside the schema of it
+        found = [entry for entry in found if entry[0] not in _MIME]
     if not found:
         return body
     (field, form, value), *more = found
-    own = [name for name in _READ[kind] if _constrains(body, name)]
     if more or own:
         raise JobError(f"`{field}` and `{(more[0][0] if more else own[0])}` both constrain the answer: give only one.",
                        param=field)
@@ -72,29 +82,42 @@ def _taken(body: dict[str, Any], kind: str) -> Iterator[Found]:
     for name, form in _GUIDED.items():
         if name in body:
             yield name, form, body.pop(name)
-    for name in ("structured_outputs", "guided_decoding"):
+    for name in _OBJECTS:
         if name in body:
             yield from _structured(name, body.pop(name))
+    for name in _REFUSED:
+        if body.pop(name, None):
+            raise JobError(f"`{name}` is in a language that SGLang does not read: use `ebnf` or `regex`.", param=name)
+    mimes = [(name, body.pop(name)) for name in _MIME if name in body]
     body.pop("guided_decoding_backend", None)
     for name, form in _OWN.items():
         if name in body and name not in _READ[kind]:
             yield name, form, body.pop(name)
-    for name in ("json_schema", "structural_tag"):
-        if isinstance(body.get(name), dict):  # read, but as text
-            body[name] = json.dumps(body[name])
+    if isinstance(body.get("json_schema"), (dict, str)) and body["json_schema"]:  # read, but as text
+        body["json_schema"] = json.dumps(_object("json_schema", body["json_schema"]))
+    if isinstance(body.get("structural_tag"), dict):
+        body["structural_tag"] = json.dumps(body["structural_tag"])
     if "grammar" in body:
-        yield _typed("grammar", body.pop("grammar"))
-    if kind in ("chat", "completions") and (body.get("format") == "json" or isinstance(body.get("format"), dict)):
+        grammar = body.pop("grammar")  # llama.cpp's is a text, text-generation-inference's an object
+        yield ("grammar", "ebnf", grammar) if isinstance(grammar, str) else _typed("grammar", grammar)
+    if body.get("format") == "json" or isinstance(body.get("format"), dict):
         asked = body.pop("format")  # as Ollama calls it
         yield "format", "object" if asked == "json" else "json", asked
     if "output_format" in body:
         yield _typed("output_format", body.pop("output_format"))
+    if "output_config" in body and kind != "messages" and isinstance(body["output_config"], dict):
+        yield _typed("output_config", body.pop("output_config").get("format"))
     if "response_format" in body:
         answer_format = body["response_format"]
-        if "response_format" not in _READ[kind] or isinstance(answer_format, dict) and _unread(answer_format):
+        if "response_format" not in _READ[kind] or _unread(answer_format):
             yield _typed("response_format", body.pop("response_format"))
-    if kind in ("chat", "completions") and isinstance(body.get("text"), dict) and "format" in body["text"]:
+    if kind not in ("native", "responses") and isinstance(body.get("text"), dict) and "format" in body["text"]:
         yield _typed("text", body.pop("text")["format"])
+    for name, mime in mimes:
+        if mime not in ("text/plain", "application/json"):
+            raise JobError(f"`{name}` can be \"application/json\" or \"text/plain\" here.", param=name)
+        if mime == "application/json":
+            yield name, "object", mime
 
 
 def _structured(field: str, value: Any) -> Iterator[Found]:
@@ -109,28 +132,52 @@ def _structured(field: str, value: Any) -> Iterator[Found]:
             raise JobError(f"`{field}.{name[:60]}` is not known to SGLang: leave it out.", param=field)
 
 
-def _unread(answer_format: dict[str, Any]) -> bool:
+def _unread(answer_format: Any) -> bool:
     """Spellings of other servers: the route would ignore the schema, or refuse the type."""
-    return answer_format.get("type") in ("json", "regex", "grammar") or "schema" in answer_format
+    if not isinstance(answer_format, dict):
+        return True
+    inner = answer_format.get("json_schema")
+    if answer_format.get("type") == "json_schema":
+        return "schema" in answer_format or not (isinstance(inner, dict) and "name" in inner
+                                                 and isinstance(inner.get("schema"), dict))
+    return answer_format.get("type") not in ("text", "json_object", "structural_tag") or "schema" in answer_format
 
 
 def _typed(field: str, value: Any) -> Found:
     """{"type": …} with what belongs to it under any of the usual names."""
-    if value is None or isinstance(value, dict) and value.get("type", "text") == "text":
+    if value in ("json", "json_object"):
+        value = {"type": "json_object"}
+    if value in (None, "text") or isinstance(value, dict) and value.get("type", "text") == "text" and (
+            not _SCHEMA_WORDS & value.keys() - {"type"}):
         return field, "json", None
     form = value.get("type") if isinstance(value, dict) else None
     if form in ("json_schema", "json", "json_object"):
         inner = next((value[name] for name in ("json_schema", "schema", "value") if value.get(name) is not None), None)
-        if form == "json_schema" and isinstance(inner, dict) and isinstance(inner.get("schema"), dict):
-            inner = inner["schema"]
-        if inner is not None or form == "json_object":
-            return field, "object" if inner is None else "json", True if inner is None else inner
-    if form == "regex" and (inner := value.get("value") or value.get("pattern")):
+        if inner is not None and not (_is_named(inner) and "schema" not in inner):
+            return field, "json", inner
+        if form == "json_object" or inner is not None:  # a name for whatever object it will be
+            return field, "object", True
+    if form in ("regex", "regex_schema", "pattern") and (inner := _first(value, "value", "pattern", form)):
         return field, "regex", inner
+    if form in ("grammar", "ebnf", "gbnf") and isinstance(inner := _first(value, "grammar", "value", form), str):
+        return field, "ebnf", inner
+    if form in ("choice", "enum") and (inner := _first(value, "choice", "choices", "value", form)):
+        return field, "choice", inner
     if form == "structural_tag":
         return field, "tag", value
+    if isinstance(value, dict) and (form in _SCHEMA_TYPES or _SCHEMA_WORDS & value.keys() - {"type"}):
+        return field, "json", value  # the schema itself
     raise JobError(f"`{field}` must be an object such as {{\"type\": \"json_schema\", \"json_schema\": {{\"name\": "
                    "…, \"schema\": …}}; for a grammar use `ebnf`, where the route has it.", param=field)
+
+
+def _first(value: dict[str, Any], *names: str) -> Any:
+    return next((value[name] for name in names if value.get(name) is not None), None)
+
+
+def _is_named(value: Any) -> bool:
+    """Whether it is what OpenAI wraps a schema in, and no schema."""
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and not _SCHEMA_WORDS & value.keys()
 
 
 def _alternatives(field: str, value: Any) -> str:
@@ -148,6 +195,8 @@ def _object(field: str, value: Any) -> Any:
             value = None
     if not isinstance(value, dict):
         raise JobError(f"`{field}` must be a JSON object, or one as text.", param=field)
+    if isinstance(value.get("schema"), (dict, str)) and not _SCHEMA_WORDS & value.keys():
+        return _object(field, value["schema"])
     return value
 
 

@@ -10,19 +10,30 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from job import parts, tools
 from utils import JobError
 
+_CONTINUING = ("prefix", "partial")  # on a last message of the assistant
 _JOINT = "\n\n"  # between system messages that become one (sglang: openai/serving_responses.py)
 
 
 def readable(body: dict[str, Any], developer: tuple[bool, bool]) -> dict[str, Any]:
     """A chat body with tools instead of functions and with messages that the template shows. `developer`: whether it
     shows a `developer` message in the first place and in a later one. Raises JobError 400 for both in one body."""
-    body = _functions_as_tools(body)
+    body = tools.of_chat(_functions_as_tools(body))
     if not isinstance(body.get("messages"), list):
         return body
-    messages = _calls(body["messages"])
+    messages = [parts.of_message(message) for message in _calls(body["messages"])]
+    if messages and _continues(messages[-1]):
+        messages = [*messages[:-1], {k: v for k, v in messages[-1].items() if k not in _CONTINUING}]
+        body = {"continue_final_message": True, **body}
     return {**body, "messages": _developer_as_system(messages, developer)}
+
+
+def _continues(message: Any) -> bool:
+    """Whether the answer is to go on where this message ends, in DeepSeek's, Mistral's or Moonshot's words."""
+    return isinstance(message, dict) and _role(message) == "assistant" and any(
+        message.get(name) is True for name in _CONTINUING)
 
 
 def _functions_as_tools(body: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +99,7 @@ def _with_blocks(message: Any) -> Any:
         return message
     return {**message, "content": [
         {**block, "input": {}} if isinstance(block, dict) and block.get("type") == "tool_use"
-        and block.get("input") in (None, "") else block for block in message["content"]]}
+        and block.get("input") in (None, "") else block for block in parts.of_blocks(message["content"])]}
 
 
 def _role(message: Any) -> str | None:
@@ -109,8 +120,8 @@ def _developer_as_system(messages: list[Any], known: tuple[bool, bool]) -> list[
     for message in system:
         merged.update(message)
     merged["content"] = _joined([message.get("content") for message in system])
-    tools = [tool for message in system if isinstance(message.get("tools"), list) for tool in message["tools"]]
-    return [{**merged, **({"tools": tools} if tools else {})},
+    given = [tool for message in system if isinstance(message.get("tools"), list) for tool in message["tools"]]
+    return [{**merged, **({"tools": given} if given else {})},
             *(message for message in messages if _role(message) != "system")]
 
 
@@ -118,7 +129,7 @@ def _joined(contents: list[Any]) -> Any:
     contents = [content for content in contents if content]
     if all(isinstance(content, str) for content in contents):
         return _JOINT.join(contents)
-    parts: list[Any] = []
+    joined: list[Any] = []
     for content in contents:
-        parts += content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return parts
+        joined += content if isinstance(content, list) else [{"type": "text", "text": content}]
+    return joined

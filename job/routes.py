@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from answer.request import Request
-from job import carried, constraints, dialogue, foreign, names, ollama, reshape, rids, sampling, transcription
+from job import carried, constraints, dialogue, foreign, names, ollama, reshape, rids, sampling, tools, transcription
 from job.amend import amended
 from job.context import Context
 from job.route_table import ROUTES, Route, match
@@ -130,6 +130,10 @@ def _native_job(job_input: dict[str, Any], context: Context, job_id: str) -> Req
     body = _opened({k: v for k, v in job_input.items() if k not in _WORKER_FIELDS})
     texts = _texts_to_template(job_input, context)
     names.apply(body, "/generate", entry, context)
+    given = body.get("sampling_params")
+    if isinstance(given, dict):
+        body["sampling_params"] = given = dict(given)
+    body = sampling.with_native_logprobs(body, given if isinstance(given, dict) else None)
     moved = {k: body.pop(k) for k in _BESIDE_TEXT if k in body}
     params = body.get("sampling_params")
     if isinstance(params, list):
@@ -208,8 +212,12 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
         inside = sampling.renamed(_opened(_sampling_params(body)), entry.kind)
         body = sampling.merged(sampling.renamed(body, entry.kind), inside, entry.kind)
         body.pop("sampling_params", None)
+    elif entry.kind == "scores":
+        body = sampling.renamed(body, entry.kind)
     if entry.kind == "chat" or entry.kind == "tokens" and "messages" in body:
         body = dialogue.readable(body, context.developer)
+    elif entry.kind == "responses":
+        body = tools.of_responses(body)
     body = foreign.settled(constraints.translated(body, entry.kind), entry.kind, context.suffix)
     if entry.kind in ("messages", "count"):
         body, notes = _without_thinking(dialogue.with_inputs(body), context)

@@ -68,7 +68,18 @@ JSON = [{"guided_json": SCHEMA}, {"guided_json": json.dumps(SCHEMA)}, {"structur
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
         {"response_format": {"type": "json_schema", "schema": SCHEMA}},
         {"response_format": {"type": "json_object", "schema": SCHEMA}},
-        {"response_format": {"type": "json", "value": SCHEMA}}]
+        {"response_format": {"type": "json", "value": SCHEMA}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+        {"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": json.dumps(SCHEMA)}}},
+        {"response_format": SCHEMA}, {"response_json_schema": SCHEMA}, {"responseJsonSchema": SCHEMA},
+        {"output_schema": SCHEMA}, {"structured_output": {"json": SCHEMA}}, {"guided_options": {"json": SCHEMA}},
+        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}, {"format": SCHEMA},
+        {"response_mime_type": "application/json", "response_schema": SCHEMA},
+        # OpenAI's wrapping of a schema where the schema itself should be
+        {"json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}, {"guided_json": {"name": "x",
+        "schema": SCHEMA}},
+        {"json_schema": json.dumps({"name": "x", "schema": SCHEMA})}]
 
 
 @pytest.mark.parametrize("path", BASE)
@@ -79,7 +90,11 @@ def test_a_json_schema_in_anybodys_words(path, fields):
 
 @pytest.mark.parametrize("path", BASE)
 @pytest.mark.parametrize("fields", [
-    {"guided_json_object": True}, {"json_mode": True}, {"structured_outputs": {"json_object": True}},
+    {"guided_json_object": True}, {"json_mode": True}, {"json_object": True}, {"response_format": "json_object"},
+    {"response_format": "json"}, {"response_mime_type": "application/json"}, {"responseMimeType": "application/json"},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, {"format": "json"},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": None}}},
+    {"structured_outputs": {"json_object": True}},
     {"response_format": {"type": "json_object"}}, {"extra_body": {"response_format": {"type": "json_object"}}}],
     ids=str)
 def test_any_json_object(path, fields):
@@ -101,7 +116,9 @@ def test_the_empty_schema_is_any_json(path):
     {"guided_regex": "a|b"}, {"structured_outputs": {"regex": "a|b"}}, {"regex": "a|b"},
     {"extra_body": {"regex": "a|b"}}, {"grammar": {"type": "regex", "value": "a|b"}},
     {"guided_decoding": {"regex": "a|b"}}, {"sampling_params": {"guided_regex": "a|b"}},
-    {"response_format": {"type": "regex", "pattern": "a|b"}}], ids=str)
+    {"response_format": {"type": "regex", "pattern": "a|b"}}, {"response_format": {"type": "regex", "regex": "a|b"}},
+    {"response_format": {"type": "regex_schema", "regex_schema": "a|b"}}, {"guided_options": {"regex": "a|b"}}],
+    ids=str)
 def test_a_regular_expression(fields):
     for path in (NATIVE, CHAT, COMPLETIONS):
         assert kept(path, fields) == ("regex", "a|b")
@@ -111,7 +128,8 @@ def test_a_regular_expression(fields):
 
 @pytest.mark.parametrize("fields", [
     {"guided_grammar": "root ::= \"a\""}, {"structured_outputs": {"grammar": "root ::= \"a\""}},
-    {"ebnf": "root ::= \"a\""}], ids=str)
+    {"ebnf": "root ::= \"a\""}, {"grammar": "root ::= \"a\""}, {"grammar_string": "root ::= \"a\""},
+    {"response_format": {"type": "grammar", "grammar": "root ::= \"a\""}}], ids=str)
 def test_a_grammar(fields):
     for path in (NATIVE, CHAT, COMPLETIONS):
         assert kept(path, fields) == ("ebnf", "root ::= \"a\"")
@@ -123,7 +141,8 @@ WORDS = ["yes", "no (maybe)", "a|b", "C++", "1.5", "x\ny", "[z]", "{2}", "^$", "
 
 
 @pytest.mark.parametrize("fields", [
-    {"guided_choice": WORDS}, {"structured_outputs": {"choice": WORDS}}, {"guided_decoding": {"choice": WORDS}}],
+    {"guided_choice": WORDS}, {"structured_outputs": {"choice": WORDS}}, {"guided_decoding": {"choice": WORDS}},
+    {"response_format": {"type": "choice", "choice": WORDS}}, {"choice": WORDS}],
     ids=lambda fields: next(iter(fields)))
 def test_a_choice_is_a_pattern_of_exactly_these_words(fields):
     for path in (NATIVE, CHAT, COMPLETIONS):
@@ -168,7 +187,7 @@ def test_what_constrains_nothing_changes_nothing(path, fields):
     ({"guided_choice": ["a", ""]}, "guided_choice"), ({"guided_choice": [{"a": 1}]}, "guided_choice"),
     ({"structured_outputs": "x"}, "structured_outputs"), ({"structured_outputs": {"whitespace_pattern": " "}},
                                                           "structured_outputs"),
-    ({"grammar": "root ::= \"a\""}, "grammar"), ({"grammar": {"type": "lark", "value": "x"}}, "grammar"),
+    ({"grammar": {"type": "lark", "value": "x"}}, "grammar"),
     ({"extra_body": "x"}, "extra_body"), ({"nvext": ["x"]}, "nvext"),
     ({"guided_whitespace_pattern": " ?"}, "guided_whitespace_pattern"),
 ])

@@ -139,3 +139,12 @@ def test_a_wish_not_to_think_is_carried():
     off = {"type": "disabled"}
     job_input = {"openai_route": "/v1/messages", "openai_input": {"messages": [U], "thinking": off}}
     assert routes.plan(job_input, Context("tiny", "tiny", reasoning=False), "x").body["thinking"] == off
+
+
+@pytest.mark.parametrize("name", ["prefix", "partial"])
+def test_an_answer_that_goes_on_where_the_last_message_ends(name):
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Pa", name: True}]
+    body = readable({"messages": messages}, (True, True))
+    assert body == {"messages": [messages[0], {"role": "assistant", "content": "Pa"}], "continue_final_message": True}
+    for other in ([*messages, messages[0]], [messages[0], {**messages[1], name: False}]):
+        assert "continue_final_message" not in readable({"messages": other}, (True, True))

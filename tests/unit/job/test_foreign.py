@@ -163,3 +163,131 @@ def test_greedy_in_another_servers_words_beside_a_list_of_sampling_params_is_nam
     with pytest.raises(JobError, match="put every sampling field inside it") as caught:
         routes.plan({"text": ["a", "b"], "sampling_params": [{}, {}], "do_sample": False}, PLAIN, "x")
     assert caught.value.param == "do_sample"
+
+
+# Fields of other servers and of SGLang's other routes, with a value that asks for something,
+# and with one that does not.
+ASKING = [
+    ("banned_tokens", [1], []), ("ban_strings", ["x"], None), ("sequence_bias", {"a": 1}, {}), ("logit_bias_exp",
+    [1], []),
+    ("allowed_tokens", [1], []), ("grammar_triggers", [{"a": 1}], []), ("ban_eos_token", True, False),
+    ("typ_p", 0.9, 1.0), ("typical", 0.9, 1), ("top_n_sigma", 1.0, -1), ("dynatemp_range", 0.5, 0.0),
+    ("smoothing_factor", 0.2, 0), ("epsilon_cutoff", 0.1, 0), ("penalty_alpha", 0.5, 0), ("repetition_detection",
+                                                                                         {"a": 1}, None),
+    ("encoder_repetition_penalty", 1.2, 1), ("num_beam_groups", 2, 1), ("diversity_penalty", 0.5, 0.0),
+    ("guidance_scale", 2.0, 1), ("cfg_scale", 2, 1.0), ("negative_prompt", "x", ""), ("vllm_xargs", {"a": 1}, {}),
+    ("reasoning_budget", 100, -1), ("max_reasoning_tokens", 5, None), ("t_max_predict_ms", 100, 0), ("min_length", 5,
+    0),
+    ("exponential_decay_length_penalty", [1, 1.1], None), ("prompt_truncate_len", 5, None), ("n_indent", 4, 0),
+    ("decoder_input_details", True, False), ("top_n_tokens", 3, 0), ("n_probs", 3, 0), ("logprob_token_ids", [1], []),
+    ("return_tokens_as_token_ids", True, False), ("include_reasoning", False, True), ("token_healing", True, False),
+    ("system_message", "Be brief.", ""), ("preamble", "Be brief.", None), ("safe_prompt", True, False),
+    ("template", "{{x}}", ""), ("context", [1, 2], []), ("inputs", "Hi", ""), ("prompt_embeds", "x", ""),
+    ("input_suffix", "x", ""), ("enable_search", True, False), ("plugins", [{"id": "web"}], []),
+    ("lora", [{"id": 0, "scale": 0.5}], []), ("media_io_kwargs", {"video": {}}, {}), ("image", "http://x/y.png", None),
+    ("generation_config", {"a": 1}, {}), ("inferenceConfig", {"a": 1}, {}), ("suffix", "x", "")]
+
+
+@pytest.mark.parametrize("kind", BASE)
+@pytest.mark.parametrize("name, asking, neutral", ASKING, ids=lambda value: value if isinstance(value, str) else "")
+def test_more_fields_that_change_an_answer_and_that_no_route_reads(kind, name, asking, neutral):
+    assert refused(kind, {name: asking}).param == name
+    assert name not in plan(kind, {name: neutral})
+    if kind == "native":
+        with pytest.raises(JobError) as caught:
+            routes.plan({"text": "a", "sampling_params": {name: asking}}, PLAIN, "x")
+        assert caught.value.param == name
+
+
+@pytest.mark.parametrize("kind, fields", [
+    ("native", {"echo": True}), ("native", {"tools": [{"type": "function"}]}), ("native", {"system": "Be brief."}),
+    ("native", {"chat_template_kwargs": {"a": 1}}), ("native", {"enable_thinking": False}), ("native",
+    {"images": ["x"]}),
+    ("native", {"documents": [{"a": 1}]}), ("native", {"continue_final_message": True}), ("native", {"functions": [1]}),
+    ("native", {"thinking": {"type": "disabled"}}), ("native", {"add_special_tokens": False}),
+    ("completions", {"chat_template_kwargs": {"a": 1}}), ("completions", {"enable_thinking": False}),
+    ("completions", {"documents": [{"a": 1}]}), ("completions", {"continue_final_message": True}),
+    ("completions", {"top_logprobs": 3}), ("completions", {"function_call": {"name": "f"}}),
+    ("completions", {"messages": Q}), ("completions", {"thinking": {"type": "disabled"}}),
+    ("completions", {"previous_response_id": "resp_1"}), ("completions", {"return_meta_info": True}),
+    *((kind, {"top_logprobs_num": 2}) for kind in BASE if kind != "native"),
+    *((kind, {"logprob_start_len": 0}) for kind in BASE if kind != "native"),
+    *((kind, {"token_ids_logprob": [1]}) for kind in BASE if kind != "native"),
+    ("chat", {"previous_response_id": "resp_1"}), ("chat", {"prompt": "Hi"}), ("chat", {"text": "Hi"}),
+    ("chat", {"raw": True}), ("chat", {"mcp_servers": [{"a": 1}]}), ("messages", {"suffix": "x"}),
+    ("messages", {"function_call": {"name": "f"}}), ("messages", {"priority": 5}), ("messages", {"cache_salt": "a"}),
+    ("messages", {"documents": [{"a": 1}]}), ("messages", {"separate_reasoning": False}), ("messages",
+    {"audio": {"a": 1}}),
+    ("messages", {"session_params": {"id": "a"}}), ("messages", {"top_logprobs": 2}), ("messages", {"min_p": 0.1}),
+    ("responses", {"messages": Q}), ("responses", {"suffix": "x"}), ("responses", {"return_hidden_states": True}),
+    ("responses", {"add_generation_prompt": False}), ("responses", {"mm_processor_kwargs": {"a": 1}}),
+    ("responses", {"watermark": {"a": 1}}), ("responses", {"reasoning_format": "none"}), ("chat",
+    {"reasoning_format": "hidden"}),
+    # by another name than the table has
+    ("responses", {"eos_token_id": 5}), ("messages", {"rep_pen": 1.2}), ("messages", {"num_return_sequences": 2}),
+    ("responses", {"logitBias": {"1": 5}}), ("messages", {"frequencyPenalty": 0.5}), ("messages", {"minTokens": 5}),
+    *((kind, {"repeat_last_n": 64, "repetition_penalty": 1.1}) for kind in ("native", "chat", "completions",
+    "responses")),
+], ids=str)
+def test_fields_that_only_some_routes_read(kind, fields):
+    assert refused(kind, fields).param == next(iter(fields))
+
+
+def test_a_window_of_repetitions_that_nothing_is_counted_in_is_no_wish():
+    for kind in BASE:
+        body = plan(kind, {"repeat_last_n": 64, "repetition_penalty": 1})
+        assert "repeat_last_n" not in body and "repeat_last_n" not in body.get("sampling_params", {})
+
+
+def test_thinking_is_turned_off_in_the_words_of_each_route():
+    assert plan("messages", {"enable_thinking": False})["thinking"] == {"type": "disabled"}
+    assert plan("responses", {"enable_thinking": False})["chat_template_kwargs"] == {"enable_thinking": False}
+    assert plan("responses", {"thinking": {"type": "disabled"}})["reasoning"] == {"effort": "none"}
+    assert plan("chat", {"reasoning_format": "none"})["separate_reasoning"] is False
+    assert "separate_reasoning" not in plan("chat", {"reasoning_format": "auto"})
+
+
+# What each of SGLang's generating routes reads in its body (openai/protocol.py, anthropic/protocol.py, io_struct.py of
+# 0.5.23), of the fields that not all of them do. One that a route does not read must not be dropped without a word.
+READ = {
+    "chat": "frequency_penalty logit_bias logprobs top_logprobs n presence_penalty response_format seed tools "
+            "return_hidden_states return_prompt_token_ids return_token_ids return_meta_info regex ebnf min_p "
+            "min_tokens repetition_penalty stop_token_ids stop_regex no_stop_trim ignore_eos continue_final_message "
+            "chat_template_kwargs mm_processor_kwargs custom_logit_processor custom_params watermark session_params "
+            "cache_salt extra_key priority",
+    "completions": "echo frequency_penalty logit_bias logprobs n presence_penalty seed return_hidden_states "
+                   "return_token_ids min_p min_tokens json_schema regex ebnf repetition_penalty stop_token_ids "
+                   "stop_regex no_stop_trim ignore_eos custom_logit_processor custom_params watermark session_params "
+                   "mm_processor_kwargs cache_salt extra_key priority response_format",
+    "responses": "previous_response_id instructions tools top_logprobs chat_template_kwargs frequency_penalty "
+                 "presence_penalty min_p repetition_penalty cache_salt extra_key priority",
+    "messages": "system tools",
+    "native": "return_logprob logprob_start_len top_logprobs_num token_ids_logprob image_data video_data audio_data "
+              "max_thinking_tokens session_params mm_processor_kwargs custom_logit_processor cache_salt extra_key "
+              "priority watermark",
+}
+SAMPLE = {"response_format": {"type": "json_object"}, "tools": [{"type": "function", "function": {"name": "f"}}],
+          "logit_bias": {"1": 5}, "chat_template_kwargs": {"a": 1}, "regex": "a", "ebnf": "root ::= \"a\"",
+          "json_schema": {"type": "object"}, "stop_regex": "a", "stop_token_ids": [1], "custom_params": {"a": 1},
+          "mm_processor_kwargs": {"a": 1}, "watermark": {"a": 1}, "session_params": {"id": "a"}, "seed": 1,
+          "instructions": "Be brief.", "system": "Be brief.", "previous_response_id": "resp_1", "cache_salt": "a",
+          "extra_key": "a", "custom_logit_processor": "x", "token_ids_logprob": [1], "min_p": 0.1, "n": 2}
+TRANSLATED = {"json_schema", "regex", "ebnf", "response_format", "custom_params", "stop_regex", "no_stop_trim",
+              "ignore_eos", "stop_token_ids", "logit_bias", "n", "seed", "min_p", "min_tokens", "frequency_penalty",
+              "presence_penalty", "repetition_penalty", "logprobs",
+              "top_logprobs"}  # into sampling_params or the schema
+UNSAID = {"return_hidden_states", "return_token_ids", "return_prompt_token_ids", "return_meta_info"}  # native: always
+
+
+@pytest.mark.parametrize("kind", BASE)
+@pytest.mark.parametrize("name", sorted({name for names in READ.values() for name in names.split()}))
+def test_no_field_of_one_route_of_sglang_is_dropped_on_another(kind, name):
+    fields = {name: SAMPLE.get(name, 3 if "num" in name or name in ("priority", "top_logprobs", "min_tokens") else
+                               0.5 if "penalty" in name else "http://x/y.png" if name.endswith("_data") else True)}
+    try:
+        body = plan(kind, fields)
+    except JobError as error:
+        assert error.param == name and name not in READ[kind].split()
+        return
+    translated = name in TRANSLATED and kind in ("native", "chat", "completions", "responses", "messages")
+    assert name in READ[kind].split() or (translated and name not in body) or kind == "native" and name in UNSAID

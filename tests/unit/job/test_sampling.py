@@ -21,7 +21,8 @@ READ = {
     "/v1/messages": ({"messages": Q}, "max_tokens", None, None, "stop_sequences"),
 }
 MOST = ["max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample",
-        "max_gen_len", "n_predict", "num_predict", "maxTokens", "maxOutputTokens"]
+        "max_gen_len", "max_gen_toks", "n_predict", "num_predict", "request_output_len", "maxTokens", "maxNewTokens",
+        "maxOutputTokens", "maxCompletionTokens"]
 
 
 def settings_of(path, job_input):
@@ -42,7 +43,7 @@ def forms(path, fields):
 
 @pytest.mark.parametrize("path", READ)
 @pytest.mark.parametrize("names, place", [
-    (MOST, 1), (["min_tokens", "min_new_tokens"], 2), (["seed", "sampling_seed", "random_seed"], 3)])
+    (MOST, 1), (["min_tokens", "min_new_tokens", "minTokens"], 2), (["seed", "sampling_seed", "random_seed"], 3)])
 def test_each_name_is_understood_on_each_route(path, names, place):
     read = READ[path][place]
     if read is None:
@@ -55,7 +56,9 @@ def test_each_name_is_understood_on_each_route(path, names, place):
 
 
 @pytest.mark.parametrize("path", READ)
-@pytest.mark.parametrize("name", ["stop", "stop_sequences", "stop_strings", "stopSequences"])
+@pytest.mark.parametrize("name", [
+    "stop", "stop_sequences", "stop_strings", "stopSequences", "stop_sequence", "stop_words", "stopping_strings",
+    "custom_stopping_strings"])
 @pytest.mark.parametrize("given, kept", [
     (["a", "b"], ["a", "b"]), (["", "a", None, ""], ["a"]), ("a", "a"), ("", None), ([""], None), ([], None),
     ([None], None), (["", ""], None)])
@@ -167,3 +170,55 @@ def test_what_the_operator_opened_is_carried_as_it_is():
     context = Context("tiny", "org/tiny", extra_routes=("/update_weights_from_disk",))
     body = {"model_path": "x", "abort": None, "stop": ""}
     assert routes.plan({"route": "/update_weights_from_disk", "body": body}, context, "x").body == body
+
+
+@pytest.mark.parametrize("path", READ)
+@pytest.mark.parametrize("name, others", [
+    ("temperature", ["temp"]), ("top_p", ["topP", "p"]), ("top_k", ["topK", "k"]), ("min_p", ["minP"]),
+    ("repetition_penalty", ["repeat_penalty", "rep_pen", "repetitionPenalty"]), ("n", [
+        "num_return_sequences", "candidate_count", "candidateCount"]),
+    ("frequency_penalty", ["frequencyPenalty"]), ("presence_penalty", ["presencePenalty"])])
+def test_the_names_that_are_the_same_on_every_route(path, name, others):
+    for other in others:
+        for job_input in forms(path, {other: 2}):
+            try:
+                settings = settings_of(path, job_input)
+            except JobError as error:  # which has the caller's own name
+                assert path in ("/v1/responses", "/v1/messages") and error.param == other
+            else:
+                assert settings[name] == 2 and other not in settings
+
+
+def test_ids_to_stop_at():
+    for path in ("/generate", "/v1/chat/completions", "/v1/completions"):
+        for name, value in (("eos_token_id", 5), ("eos_token_id", [5]), ("end_id", 5), ("stop_token_ids", 5)):
+            for job_input in forms(path, {name: value}):
+                assert settings_of(path, job_input)["stop_token_ids"] == [5]
+
+
+def test_log_probabilities_as_the_openai_routes_ask_for_them():
+    def native(fields):
+        body = routes.plan({"text": "a", **fields}, PLAIN, "x").body
+        assert not {"logprobs", "top_logprobs"} & (set(body) | set(body.get("sampling_params", {})))
+        return body.get("return_logprob"), body.get("top_logprobs_num")
+
+    for wrap in (lambda fields: fields, lambda fields: {"sampling_params": fields}):
+        assert native(wrap({"logprobs": True})) == (True, None)
+        assert native(wrap({"logprobs": True, "top_logprobs": 3})) == native(wrap({"logprobs": 3})) == (True, 3)
+        assert native(wrap({"logprobs": 0})) == (True, 0) and native(wrap({"top_logprobs": 2})) == (True, 2)
+        assert native(wrap({"logprobs": False})) == native(wrap({"logprobs": None})) == (None, None)
+        for wrong in ({"logprobs": "x"}, {"top_logprobs": True}, {"logprobs": [1]}):
+            with pytest.raises(JobError) as caught:
+                native(wrap(wrong))
+            assert caught.value.param == next(iter(wrong))
+    body = routes.plan({"messages": Q, "top_logprobs": 3}, PLAIN, "x").body
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 3)
+    body = routes.plan({"messages": Q, "logprobs": 5}, PLAIN, "x").body
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
+
+
+def test_how_many_of_the_ranked_documents_come_back():
+    for path in ("/v1/rerank", "/rerank", "/v2/rerank"):
+        body = routes.plan({"openai_route": path, "openai_input": {"query": "a", "texts": ["b", "c"], "top_k": 1}},
+                           PLAIN, "x").body
+        assert body["top_n"] == 1 and body["documents"] == ["b", "c"] and not {"top_k", "texts"} & set(body)
