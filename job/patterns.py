@@ -15,6 +15,7 @@ from re import _compiler, _parser  # type: ignore[attr-defined]
 from re import _constants as sre  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
+from job import runs
 from utils import JobError
 
 _LONGEST, _MOST = 256, 32  # bytes of a pattern and patterns of a request that SGLang takes (sampling_params.py)
@@ -29,7 +30,8 @@ _ENDLESS = 10**9  # steps or lengths from here on are all the same
 _ONE = frozenset((sre.LITERAL, sre.NOT_LITERAL, sre.IN, sre.ANY, sre.CATEGORY, sre.RANGE))
 _NAMES = {sre.GROUPREF: "a backreference", sre.GROUPREF_EXISTS: "a condition", sre.ASSERT: "a lookahead or lookbehind",
           sre.ASSERT_NOT: "a lookahead or lookbehind"}
-_REMEDY = "Write it with characters, classes, groups and bounded repeats such as [a-z]{1,20}"
+_REMEDY = ("Write it with characters, classes, groups and bounded repeats such as [a-z]{1,20}; a repeat without a "
+           "bound may stand after one character and before another, neither of which is in it, as in <[^<>]*>")
 
 
 # An inline flag or none, one character or class, and a repeat of it without a bound.
@@ -64,8 +66,9 @@ def check(patterns: list[Any], stops: Iterable[str] = (), members: dict[str, int
         if len(pattern.encode("utf-8", "surrogatepass")) > _LONGEST:
             raise _error(f"may have {_LONGEST} bytes a pattern.")
         try:
-            items = list(_parser.parse(reduced(pattern)))
-            costs.append(_cost(items))
+            parsed = _parser.parse(reduced(pattern))
+            items = list(parsed)
+            costs.append(_cost(items, parsed.state))
             members[pattern] = _members(items)  # compiled once, however many prompts have it
         except (re.error, RecursionError, OverflowError) as error:
             raise _error(f"{pattern!r} is no regular expression of Python: {error}.") from error
@@ -130,12 +133,21 @@ def _error(message: str) -> JobError:
 
 def search_steps(pattern: str) -> int:
     """Steps of one search for `pattern` in the worst text that SGLang may give it."""
-    cost = _cost(list(_parser.parse(pattern)))
+    parsed = _parser.parse(pattern)
+    cost = _cost(list(parsed), parsed.state)
     return _steps(cost, cost.length)
 
 
-def _cost(items: list[tuple[Any, Any]]) -> Cost:
-    return _separated(items) or _sequence(items, last=True)
+def _cost(items: list[tuple[Any, Any]], state: Any) -> Cost:
+    if separated := _separated(items):
+        return separated
+    try:
+        return _sequence(items, last=True)
+    except _Refused:
+        steps = runs.steps(items, state, lambda part: _sequence(part, last=False))
+        if steps is None:
+            raise
+        return Cost(1, min(steps, _ENDLESS), _ENDLESS)
 
 
 def _steps(cost: Cost, longest: int) -> int:
@@ -174,7 +186,8 @@ def _sequence(items: list[tuple[Any, Any]], last: bool) -> Cost:
     """One after the other: what follows is tried again for every way in which what stands before it matches."""
     ways, steps, length = 1, 0, 0
     for place, (kind, value) in enumerate(items):
-        item = _item(kind, value, last and place == len(items) - 1)
+        # What may be left out cannot fail.
+        item = _item(kind, value, last and all(_optional(*later) for later in items[place + 1:]))
         steps += ways * item.steps
         ways *= item.ways
         length += item.length
@@ -182,8 +195,12 @@ def _sequence(items: list[tuple[Any, Any]], last: bool) -> Cost:
     return Cost(ways, steps, length)
 
 
+def _optional(kind: Any, value: Any) -> bool:
+    return kind in (sre.MAX_REPEAT, sre.MIN_REPEAT) and value[0] == 0
+
+
 def _item(kind: Any, value: Any, last: bool) -> Cost:
-    """`last`: nothing comes after it, so the first way in which it matches ends the search."""
+    """`last`: nothing that could fail comes after it, so the first way in which it matches ends the search."""
     if kind is sre.NOT_LITERAL:
         return Cost(1, 1, _ENDLESS)  # SGLang does not know this one, and takes it for endless
     if kind in _ONE:
