@@ -19,6 +19,7 @@ LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MASK = "***"
 _MIN_SECRET = 4  # masking every "a" of a one-letter key would make the log unreadable and hide nothing
 _MIN_LINE = 8    # characters of one line of a secret of several
+_MARKUP = ("[<>&]", "[<>&']")
 # After which even a shorter one is masked.
 _NAMED = (r"""(?:key|token|secret|passw(?:or)?d|passphrase|credential|bearer)s?[\w-]*"""
           r"""\\?["']?(?:\s*[=:]\s*|\s+)\\?["']?""")
@@ -57,14 +58,26 @@ def _escaped(text: str) -> set[str]:
     escaped = {quoted for form in (bare, plain, octets) for quoted in (
         form, form.replace("'", "\\'"), form.replace('"', '\\"'))}
     written = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    return {text, *escaped, *written, *(form.replace("/", "\\/") for form in written)}  # some writers of JSON do so
+    # Some writers of JSON escape these too (PHP's, Go's, those that write into a page).
+    written |= {form.replace("/", "\\/") for form in written} | {
+        re.sub(signs, lambda match: f"\\u{ord(match[0]):04x}", form) for form in written for signs in _MARKUP}
+    return {text, *escaped, *written, *(re.sub(r"\\u[0-9a-f]{4}", _upper, form) for form in written)}
+
+
+def _upper(found: re.Match[str]) -> str:
+    return "\\u" + found[0][2:].upper()
 
 
 def _in_addresses(text: str) -> set[str]:
     urls = {quote(text, safe=safe, errors="replace") for safe in ("", "/", "/:@!$&'()*+,;=~")}
     urls |= {url.replace("%20", "+") for url in urls}
     urls |= {re.sub("%..", lambda match: match[0].lower(), url) for url in urls}
-    return {*urls, html.escape(text), html.escape(text, quote=False), text.replace("'", "'\"'\"'")}
+    pages = {html.escape(text), html.escape(text, quote=False), html.escape(text).replace("&#x27;", "'"),
+             html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+             html.escape(text).replace("&#x27;", "&#39;")}
+    shells = {text.replace("'", "'\"'\"'"), text.replace("'", "'\\''"), re.sub(r"([^\w@%+=:,./-])", r"\\\1", text),
+              re.sub(r'(["$`\\])', r"\\\1", text)}
+    return {*urls, *pages, *shells}
 
 
 def hide(secrets: Iterable[str | None]) -> None:

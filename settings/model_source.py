@@ -36,6 +36,10 @@ _WEIGHTS = {"safetensors": _SAFETENSORS, "fastsafetensors": _SAFETENSORS, "insta
             "pt": ("*.pt",), "npcache": ("*.bin", "*.pt"), "dummy": (), "remote": (), "remote_instance": ()}
 
 
+# connector/__init__.py, create_remote_connector, and SUPPORTED_SCHEMES of the run:ai streamer.
+_READ_BY_SERVER = ("s3", "gs", "az", "redis", "instance", "http", "https")
+
+
 class Source(NamedTuple):
     """What the server is to load for one argument. path: None where it is left to the server."""
 
@@ -180,7 +184,9 @@ def _source(name: str, revision: str | None, places: list[str], needs: Needs) ->
     if os.path.exists(os.path.expanduser(name)):
         return _own(name, needs)
     if "://" in name:
-        return Source(None, f"{name}, read by the server")
+        scheme = name.partition("://")[0].lower()
+        return Source(None, f"{name}, read by the server", wrong="" if scheme in _READ_BY_SERVER else (
+            f"{name} is an address that SGLang does not read: name owner/name on the hub, or a folder"))
     if re.match(r"~|\.{0,2}/", name):
         return Source(None, name, wrong=f"{name} is no file or folder of this machine")
     repository, file = hub_cache.gguf(name)

@@ -48,6 +48,8 @@ def prepared(given: flags.Given, snapshot: Snapshot, folder: Path | None = None
         if wrong:
             return {}, [], [*problems, Problem("CHAT_TEMPLATE", text, wrong)]
         known = Path(text).expanduser()
+        if known.suffix == ".jinja":
+            known.read_text(encoding="utf-8")  # as the server does, once everything is loaded
         if known.suffix in (".jinja", ".json"):
             return ({} if str(known) == text else {CHAT: [str(known)]}), [], problems
         path = _written(known.read_text(encoding="utf-8"), folder)

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import shlex
 import threading
 from urllib.parse import quote, quote_plus, urlencode
@@ -90,6 +91,10 @@ ODD_KEYS = ["pa\\ss'word-1234", "gehe\nim-1234", "schl\u00fcssel-1234", "a'b\"c-
             "<key>&1234", "tab\there", "\U0001f511-secret", "C:\\new\\table", "per%cent", "plain-key-1234"]
 
 
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
 @pytest.mark.parametrize("key", ODD_KEYS)
 @pytest.mark.parametrize("printed", [
     str, repr, ascii, lambda key: json.dumps({"api_key": key}), lambda key: json.dumps([key], ensure_ascii=False),
@@ -98,6 +103,13 @@ ODD_KEYS = ["pa\\ss'word-1234", "gehe\nim-1234", "schl\u00fcssel-1234", "a'b\"c-
     lambda key: json.dumps(json.dumps({"k": key})), quote, lambda key: quote(key, safe=""), quote_plus,
     lambda key: urlencode({"key": key}).lower() if key.islower() else urlencode({"key": key}),
     lambda key: json.dumps(key).replace("/", "\\/"),
+    # as Go, a page with JSON in it, .NET, Jinja, and bash (printf %q, its trace, double quotes) write
+    lambda key: re.sub("[<>&]", _escape, json.dumps(key, ensure_ascii=False)),
+    lambda key: re.sub("[<>&']", _escape, json.dumps(key)),
+    lambda key: re.sub(r"(?<=\\u)[0-9a-f]{4}", lambda found: found[0].upper(), json.dumps(key)),
+    lambda key: html.escape(key).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    lambda key: re.sub(r"([^\w@%+=:,./-])", r"\\\1", key), lambda key: "'" + key.replace("'", "'\\''") + "'",
+    lambda key: '"' + re.sub(r'(["$`\\])', r"\\\1", key) + '"',
     html.escape, shlex.quote, lambda key: shlex.join(["--api-key", key]),
 ], ids=lambda printed: getattr(printed, "__name__", "x"))
 def test_a_secret_is_found_however_it_is_printed(key, printed):

@@ -87,6 +87,12 @@ def test_missing_local_folder_is_refused(environ, runpod, path):
     assert refused(environ, LORA_PATHS=f"a=org/a, b={path}") == [f"LORA_PATHS: {says}"]
 
 
+def test_an_address_that_the_server_does_not_read_is_refused(environ):
+    assert "SGLang does not read" in refused(environ, MODEL_NAME="ollama://owner/name")[0]
+    assert "s3://bucket/key, read by the server" in " ".join(
+        text for _, text in locate(environ, MODEL_NAME="s3://bucket/key").notices)
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
 IS_POINTER = "is a Git LFS pointer, not the file itself (git lfs pull fetches it)"
 

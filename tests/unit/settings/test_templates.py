@@ -89,7 +89,8 @@ def test_what_no_server_could_load_is_refused(environ, tmp_path):
     (tmp_path / "lfs.jinja").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
     (tmp_path / "cut.json").write_text("{")
     (tmp_path / "other.json").write_text('{"name": "x", "chat_template": "{{ }}"}')
-    (tmp_path / "latin").write_bytes(b"{{ \xe9 }}")
+    for name in ("latin", "latin.jinja"):
+        (tmp_path / name).write_bytes(b"{{ \xe9 }}")
     for text, says in [
         ("/no/such.jinja", "is no file of this machine, and no template's text"),
         ("no/such.jinja", "is no file of this"),
@@ -98,7 +99,7 @@ def test_what_no_server_could_load_is_refused(environ, tmp_path):
         (str(tmp_path / "lfs.jinja"), "lfs.jinja is a Git LFS pointer"),
         (str(tmp_path / "cut.json"), "is no JSON object"),
         (str(tmp_path / "other.json"), "lacks system, user, assistant, sep_style, stop_str, which SGLang reads"),
-        (str(tmp_path / "latin"), "cannot be read"),
+        (str(tmp_path / "latin"), "cannot be read"), (str(tmp_path / "latin.jinja"), "cannot be read"),
     ]:
         line = problem(environ, CHAT_TEMPLATE=text)
         assert line.startswith("CHAT_TEMPLATE=") and f": {says}" in line, line
