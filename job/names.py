@@ -44,9 +44,12 @@ def apply(body: dict[str, Any], path: str, entry: Route, context: Context) -> No
         if adapter:
             body["lora_path"] = adapter
         return
-    if entry.kind == "messages" and isinstance(own, str):  # this route reads the adapter in the name alone
-        adapter = own
-        body.pop("lora_path")
+    if entry.kind == "messages":  # which reads the adapter in the name alone
+        alone = own[0] if isinstance(own, list) and len(own) == 1 else own
+        if not isinstance(alone, str | None):
+            raise JobError(f"`lora_path` must be the name of one adapter on {path}.", param="lora_path")
+        adapter = alone or adapter
+        body.pop("lora_path", None)
     if entry.model:
         served = context.served_model_name
         body["model"] = f"{served}:{adapter}" if adapter and entry.adapter == "model" else served
@@ -67,8 +70,8 @@ def adapter_of(model: Any, context: Context) -> str | None:
         return model
     if model in _UNNAMED:
         return None
-    name = next((model[len(base) + 1:] for base in bases if model.startswith(f"{base}:")), "")
-    if name and (name in listed or _others(context)):
+    names = [model[len(base) + 1:] for base in bases if model.startswith(f"{base}:")]
+    if name := next((name for name in names if name in listed), "") or (names[0] if names and _others(context) else ""):
         return name
     raise JobError(f"The model {short(model)} does not exist; this endpoint serves {served!r}{_adapters(context)}.",
                    type="not_found_error", param="model", code=404)

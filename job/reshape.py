@@ -11,6 +11,7 @@ from typing import Any
 from utils import JobError
 
 Reshape = Callable[[Any], Any]
+_OF_AN_INSTANCE = ("text", "input_ids", "input_embeds", "image_data")
 
 
 def rerank(body: dict[str, Any], name: str, job_id: str, default_documents: bool) -> tuple[dict[str, Any], Reshape]:
@@ -68,14 +69,22 @@ def predictions(body: dict[str, Any]) -> tuple[dict[str, Any], Reshape]:
         raise JobError("`instances` must be a list of objects such as {\"text\": \"...\"}.", param="instances")
     if not isinstance(parameters, dict | None):
         raise JobError("`parameters` must be an object such as {\"sampling_params\": {}}.", param="parameters")
-    native = dict(parameters or {})
+    other = next((name for entry in instances for name in entry if name not in _OF_AN_INSTANCE), None)
+    if other:
+        raise JobError(f"`instances` can hold {', '.join(_OF_AN_INSTANCE)}; put `{other[:60]}` into `parameters`.",
+                       param="instances")
+    # What stands beside them, such as `model`, counts as well.
+    native = {name: value for name, value in body.items() if name not in ("instances", "parameters")}
+    native |= parameters or {}
     for name in ("text", "input_ids", "input_embeds"):
         if instances[0].get(name) is not None:
             native[name] = [entry.get(name) for entry in instances]
             break
-    images = [entry["image_data"] for entry in instances if entry.get("image_data") is not None]
-    if images:
-        native["image_data"] = images
+    images = [entry.get("image_data") for entry in instances]
+    if any(image is not None for image in images):
+        # A list for each prompt, where not each has just one (sglang: io_struct.py, _normalize_image_data).
+        native["image_data"] = images if all(isinstance(image, str) for image in images) else [
+            image if isinstance(image, list) else [] if image is None else [image] for image in images]
     if native.get("stream"):
         raise JobError("`stream` is not known to Vertex AI: use /generate.", param="stream")
     return native, lambda answer: {"predictions": answer}

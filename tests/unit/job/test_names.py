@@ -143,3 +143,24 @@ def test_a_name_that_the_server_cannot_have_may_be_asked_for(path, name):
     adapted = post(path, {**BODIES[path], "model": f"{name}:a"}, context).body["model"]
     assert adapted == "gpt-oss-120b:a"
     assert refused(path, {**BODIES[path], "model": "gpt-oss"}, context).code == 404
+
+
+def test_one_adapter_in_a_list_on_the_messages_route_is_used_and_anything_else_refused():
+    context = Context("tiny", "org/tiny", lora=True, adapters=("sql",))
+
+    def plan_with(path):
+        return routes.plan({"openai_route": "/v1/messages", "openai_input": {
+            "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "lora_path": path}}, context, "x").body
+
+    assert plan_with(["sql"])["model"] == plan_with("sql")["model"] == "tiny:sql"
+    assert plan_with("")["model"] == plan_with([None])["model"] == "tiny"
+    for wrong in (["sql", "sql"], [], 5, {"a": "sql"}):
+        with pytest.raises(JobError) as caught:
+            plan_with(wrong)
+        assert caught.value.param == "lora_path"
+
+
+def test_an_adapter_behind_a_name_that_has_a_colon_itself():
+    context = Context("tiny", "org/tiny", lora=True, adapters=("sql",), also=("org/tiny:Q4",))
+    body = routes.plan({"messages": [{"role": "user", "content": "Hi"}], "model": "org/tiny:Q4:sql"}, context, "x").body
+    assert body["model"] == "tiny:sql"

@@ -67,11 +67,26 @@ def test_predictions():
     request = plan("/vertex_generate", {"instances": [{"text": "a"}, {"text": "b", "image_data": "x"}],
                                         "parameters": {"sampling_params": {"max_tokens": 5, "stop": ""}}})
     assert (request.path, request.body) == ("/generate", {
-        "text": ["a", "b"], "image_data": ["x"], "sampling_params": {"max_new_tokens": 5}, "rid": "job-1"})
+        "text": ["a", "b"], "image_data": [[], ["x"]], "sampling_params": {"max_new_tokens": 5}, "rid": "job-1"})
     assert request.reshape([{"text": "x"}]) == {"predictions": [{"text": "x"}]}
 
 
+def test_what_stands_beside_the_instances_counts():
+    context = Context("tiny", "org/tiny", lora=True, adapters=("sql",))
+    body = {"instances": [{"text": "a", "image_data": "x"}], "model": "sql", "temperature": 0}
+    request = routes.plan({"openai_route": "/vertex_generate", "openai_input": body}, context, "job-1")
+    assert request.body == {"text": ["a"], "image_data": ["x"], "lora_path": "sql", "rid": "job-1",
+                            "sampling_params": {"temperature": 0}}
+    with pytest.raises(JobError) as caught:
+        plan("/vertex_generate", {"instances": [{"text": "a"}], "model": "gpt-4"})
+    assert caught.value.code == 404
+    several = plan("/vertex_generate", {"instances": [{"text": "a", "image_data": ["x", "y"]},
+                                                      {"text": "b", "image_data": "z"}]})
+    assert several.body["image_data"] == [["x", "y"], ["z"]]
+
+
 @pytest.mark.parametrize("body, param", [
+    ({"instances": [{"text": "a", "sampling_params": {"temperature": 0}}]}, "instances"),
     ({"instances": []}, "instances"), ({"x": 1}, "instances"), ({"instances": ["a"]}, "instances"),
     ({"instances": [{"text": "a"}], "parameters": [1]}, "parameters"),
     ({"instances": [{"text": "a"}], "parameters": {"stream": True}}, "stream")])
