@@ -62,7 +62,7 @@ SAMPLING = (
     *(name for names, read in SETTINGS if "native" in read for name in names))
 _STOPS = ("stop", "stop_sequences", "stop_regex")
 # Objects in which null means unset as well; the schemas inside them are the caller's own.
-_OPTIONS = ("stream_options", "response_format", "tool_choice", "reasoning", "thinking", "output_config")
+_OPTIONS = ("stream_options", "response_format", "tool_choice", "reasoning", "thinking", "output_config", "logit_bias")
 
 
 def without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:

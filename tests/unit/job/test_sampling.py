@@ -222,3 +222,9 @@ def test_how_many_of_the_ranked_documents_come_back():
         body = routes.plan({"openai_route": path, "openai_input": {"query": "a", "texts": ["b", "c"], "top_k": 1}},
                            PLAIN, "x").body
         assert body["top_n"] == 1 and body["documents"] == ["b", "c"] and not {"top_k", "texts"} & set(body)
+
+
+def test_a_bias_of_null_is_none():
+    for path in ("/generate", "/v1/chat/completions", "/v1/completions"):
+        for job_input in forms(path, {"logit_bias": {"5": None, "6": 1}}):
+            assert settings_of(path, job_input)["logit_bias"] == {"6": 1}
