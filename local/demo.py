@@ -101,8 +101,7 @@ async def run(args: argparse.Namespace) -> int:
             print(f"\nQ: {args.question}\nA: ", end="", flush=True)
             answer = await _ask(base_url, args.question)
             if args.serve:
-                page = f"a page to look at it and to try it: {way.url}/\n" if args.http else ""
-                print(f"\n{page}base URL for any OpenAI client: {base_url}   (any API key)\n"
+                print(f"\nbase URL for any OpenAI client: {base_url}   (any API key)\n"
                       f"curl -N {base_url}/chat/completions -H 'Authorization: Bearer local' "
                       "-H 'Content-Type: application/json' \\\n  -d '{\"model\": \"tiny\", \"stream\": true, "
                       f"\"messages\": [{{\"role\": \"user\", \"content\": \"{corpus.EXCHANGES[0][0]}\"}}]}}'\n"
