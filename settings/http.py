@@ -12,6 +12,7 @@ from settings.flags.values import Notice, Problem
 ON_RUNPOD, ELSEWHERE = 80, 8000  # ports, where PORT is not set; RunPod's load balancer expects 80
 _BEFORE_RUNPOD = 325.0  # seconds: RunPod's load balancer ends a request after 5.5 minutes, without a word of why
 _BOTH_WAYS = 30.0  # MB, the most that it takes as a body or as an answer
+_RESULT = 20.0  # MB, the most that RunPod's queue takes as a job's result
 # What is unset means by the way in. RunPod's limits for jobs are 20 MB, and 1 MB for a chunk, whose delivery costs ten
 # times what writing to a connection does; there what a slow reader leaves waits here, up to three chunks of it.
 _UNSET = {"queue": {"MAX_INPUT_MB": 20.0, "MAX_RESULT_MB": 19.0, "STREAM_CHUNK_KIB": 512,
@@ -55,6 +56,9 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
         except ValueError:  # shells name the machine so
             if mode == "http":
                 notices.append(("info", f"HOST={text} is no address and is not read: the worker listens on {host}"))
+    if mode == "queue" and (values["MAX_RESULT_MB"] or 0) > _RESULT:
+        notices.append(("warn", f"MAX_RESULT_MB={values['MAX_RESULT_MB']:g}: RunPod refuses a result over {_RESULT:g} MB, "
+                        "and the job fails once all of it is there"))
     keys = tuple(key for key in (part.strip() for part in (values["WORKER_API_KEY"] or "").split(",")) if key)
     endpoint = bool(environ.get("RUNPOD_ENDPOINT_ID", "").strip())
     if keys == ("none",):

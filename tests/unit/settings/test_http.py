@@ -84,6 +84,14 @@ def test_the_queue_carries_less_than_http(environ, input_mb, result_mb):
     assert (limits.input_bytes, limits.result_bytes) == (input_mb * 10**6, result_mb * 10**6)
 
 
+@pytest.mark.parametrize(("environ", "warned"), [
+    ({**QUEUE, "MAX_RESULT_MB": "20"}, False), ({**QUEUE, "MAX_RESULT_MB": "20.5"}, True), (QUEUE, False),
+    ({**POD, "MAX_RESULT_MB": "40"}, False)])
+def test_a_result_that_runpod_would_refuse_is_told_at_the_start(environ, warned):
+    lines = [text for level, text in load(environ).notices if "MAX_RESULT_MB" in text and level == "warn"]
+    assert [line.split(":")[0] for line in lines] == ["MAX_RESULT_MB=20.5"] * warned
+
+
 @pytest.mark.parametrize(("environ", "kib", "a_second"), [
     (QUEUE, 512, 150), (POD, 64, 900), ({**POD, "STREAM_CHUNK_KIB": "512", "STREAM_POSTS_PER_SECOND": "0"}, 512, 0),
     ({**QUEUE, "STREAM_CHUNK_KIB": "9", "STREAM_POSTS_PER_SECOND": "7.5"}, 9, 7.5)])
