@@ -93,7 +93,7 @@ def _taken(body: dict[str, Any], kind: str) -> Iterator[Found]:
     for name, form in _OWN.items():
         if name in body and name not in _READ[kind]:
             yield name, form, body.pop(name)
-    if isinstance(body.get("json_schema"), (dict, str)) and body["json_schema"]:  # read, but as text
+    if isinstance(body.get("json_schema"), (dict, str)) and body["json_schema"] != "":  # read, but as text
         body["json_schema"] = json.dumps(_object("json_schema", body["json_schema"]))
     if isinstance(body.get("structural_tag"), dict):
         body["structural_tag"] = json.dumps(body["structural_tag"])

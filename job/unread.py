@@ -67,7 +67,7 @@ _TABLE: tuple[_Rows, ...] = (
     (GENERATING, _NARROWER, {
         "typical_p": (1,), "typ_p": (1,), "typical": (1,), "top_a": (0,), "tfs": (1,), "tfs_z": (1,),
         "mirostat": (0,), "mirostat_mode": (0,), "top_n_sigma": (0, -1), "smoothing_factor": (0,),
-        "epsilon_cutoff": (0,), "eta_cutoff": (0,), "penalty_alpha": (0,), "adaptive_target": (-1,)}),
+        "epsilon_cutoff": (0,), "eta_cutoff": (0,), "penalty_alpha": (0,)}),
     (GENERATING, "use `temperature`", {
         "xtc_probability": (0,), "dynatemp_range": (0,), "dynamic_temperature": ()}),
     (GENERATING, _REPEATS, {
@@ -171,7 +171,7 @@ _TABLE: tuple[_Rows, ...] = (
     (_OPENAI, "use it in the sampling_params of /generate", {"beam_width": (1,)}),
     (("completions", *_OTHERS), _ON_CHAT, {"spaces_between_special_tokens": ()}),
     (_OTHERS, _ON_CHAT, {
-        "min_tokens": (0,), "seed": (), "n": (1,), "logit_bias": (), "stop_token_ids": (), "stop_regex": (),
+        "min_tokens": (0,), "seed": (-1,), "n": (1,), "logit_bias": (), "stop_token_ids": (), "stop_regex": (),
         "ignore_eos": (), "no_stop_trim": (), "skip_special_tokens": (), "custom_logit_processor": (),
         "custom_params": (), "continue_final_message": (), "logprobs": (0,), "session_params": (), "watermark": ()}),
     (("messages",), _ON_CHAT, {

@@ -107,7 +107,54 @@ EMBEDDING = {
 }
 
 
+# What front ends for roleplay send with everything: each sampler there is, at the value at which it does nothing.
+ALL_NEUTRAL = {
+    "temperature": 1, "top_p": 1, "top_k": 0, "top_a": 0, "min_p": 0, "typical_p": 1, "typical": 1, "tfs": 1,
+    "repetition_penalty": 1, "rep_pen": 1, "rep_pen_range": 0, "repetition_penalty_range": 0, "seed": -1, "n": 1,
+    "frequency_penalty": 0, "presence_penalty": 0, "min_length": 0, "min_tokens": 0, "num_beams": 1, "n_probs": 0,
+    "length_penalty": 1, "early_stopping": False, "smoothing_factor": 0, "dry_multiplier": 0, "dry_base": 1.75,
+    "max_tokens_second": 0, "ban_eos_token": False, "include_reasoning": True, "mirostat_mode": 0, "mirostat_tau": 5,
+    "custom_token_bans": "", "banned_strings": [], "guidance_scale": 1, "cfg_scale": 1, "negative_prompt": "",
+    "grammar": "", "grammar_string": "", "json_schema": None, "encoder_repetition_penalty": 1, "penalty_alpha": 0,
+    "no_repeat_ngram_size": 0, "do_sample": True, "dynamic_temperature": False, "dynatemp_range": 0,
+    "top_n_sigma": 0, "xtc_threshold": 0.1, "xtc_probability": 0, "logit_bias": {}, "epsilon_cutoff": 0,
+    "eta_cutoff": 0, "truncation_length": 4096, "skip_special_tokens": True, "spaces_between_special_tokens": True,
+    "include_stop_str_in_output": False, "stopping_strings": ["a"], "sampler_priority": ["top_k"]}
+CODEX = {
+    "instructions": "x", "tool_choice": "auto", "parallel_tool_calls": False, "store": False, "stream": True,
+    "input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "x"}]},
+              {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+    "tools": [{"type": "function", "name": "shell", "strict": False, "parameters": {"type": "object"}},
+              {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "syntax": "lark",
+                                                                   "definition": "x"}}, {"type": "web_search"}],
+    "reasoning": {"effort": "medium", "summary": "auto"}, "include": ["reasoning.encrypted_content"],
+    "prompt_cache_key": "x", "text": {"verbosity": "medium"}, "service_tier": "priority", "client_metadata": {"a": "b"}}
+CLAUDE_CODE = {
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}],
+    "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}], "max_tokens": 32000,
+    "tools": [{"name": "Bash", "description": "x", "input_schema": {"type": "object"}, "eager_input_streaming": True},
+              {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}],
+    "metadata": {"user_id": "u"}, "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}, "stream": True}
+CLIENTS = {
+    **{f"every sampler at rest, on {route}": routed(route, **body, **ALL_NEUTRAL) for route, body in (
+        ("/v1/chat/completions", {"messages": USER}), ("/v1/completions", {"prompt": "Hi"}),
+        ("/v1/responses", {"input": "Hi"}), ("/v1/messages", {"messages": USER, "max_tokens": 9}))},
+    "every sampler at rest": native(**ALL_NEUTRAL), "inside": native(sampling_params=ALL_NEUTRAL),
+    "Codex": routed("/v1/responses", **CODEX), "Claude Code": routed("/v1/messages", **CLAUDE_CODE),
+    "Open WebUI": chat(stream=True, chat_id="c", session_id="s", id="m", features={"web_search": False},
+                       variables={"a": "x"}, model_item={"id": "x"}, background_tasks={}, metadata={"a": 1}, params={},
+                       filter_ids=[], stream_options={"include_usage": True}),
+    "Cline": chat(stream=True, include_reasoning=True, reasoning={"max_tokens": None, "effort": "medium"},
+                  transforms=["middle-out"], provider={"sort": "price"}),
+    "Ollama's": chat(keep_alive="5m", think=None, options={}, format="", raw=False, template="", system="", suffix=""),
+    "text-generation-inference's": routed("/v1/completions", prompt="Hi", details=True, adapter_id="", truncate=None,
+                                          watermark=None, decoder_input_details=False, return_full_text=False),
+}
+
+
 @pytest.mark.parametrize("facts, job_input", [
+    *(pytest.param(MODEL, job_input, id=name) for name, job_input in CLIENTS.items()),
     *(pytest.param(MODEL, job_input, id=name) for name, job_input in GENERATING.items()),
     *(pytest.param(EMBEDDER, job_input, id="embedding: " + name) for name, job_input in EMBEDDING.items())])
 def test_it_is_not_refused(facts, job_input):
