@@ -57,8 +57,8 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
             if mode == "http":
                 notices.append(("info", f"HOST={text} is no address and is not read: the worker listens on {host}"))
     if mode == "queue" and (values["MAX_RESULT_MB"] or 0) > _RESULT:
-        notices.append(("warn", f"MAX_RESULT_MB={values['MAX_RESULT_MB']:g}: RunPod refuses a result over {_RESULT:g} MB, "
-                        "and the job fails once all of it is there"))
+        notices.append(("warn", f"MAX_RESULT_MB={values['MAX_RESULT_MB']:g}: RunPod refuses a result over {_RESULT:g} "
+                        "MB, and the job fails once all of it is there"))
     keys = tuple(key for key in (part.strip() for part in (values["WORKER_API_KEY"] or "").split(",")) if key)
     endpoint = bool(environ.get("RUNPOD_ENDPOINT_ID", "").strip())
     if keys == ("none",):
