@@ -121,6 +121,11 @@ class Record:
             if self._owner:
                 self._owner.answering(self)
 
+    def said(self, message: str | bytes) -> None:
+        """A message of a session goes out, of whose tokens nothing is known."""
+        self.chunks += 1
+        self.bytes += len(message) if isinstance(message, bytes) else len(message.encode("utf-8", "surrogatepass"))
+
     def whole(self, value: Any, size: int) -> None:
         """The whole answer goes out, `size` bytes of JSON. value: as the engine gave it."""
         self.chunks += 1

@@ -26,6 +26,8 @@ Dial = Callable[[str | None, Mapping[str, str]], Awaitable[Session]]  # a model'
 _PROTOCOL = "realtime"  # which OpenAI's clients in browsers ask for, beside one that holds their key
 _HEARTBEAT = 30.0  # seconds between two questions to a silent client whether it is there
 _MESSAGE = 2**24  # bytes, as the engine's server takes (uvicorn: ws_max_size)
+_IN_ORDER = (1000, 1001)  # codes of a session's end that is nobody's fault
+_LOST = (None, 1006)  # what stands for a close that nobody said
 _REASON = 120  # bytes of a close's reason: 123 at most
 
 
@@ -46,18 +48,24 @@ async def session(request: web.Request, dial: Dial, gate: Gate, manners: Manners
     if not caller.can_prepare(request):
         raise JobError("The handshake is no WebSocket's: it needs version 13 and a key of 16 bytes.")
     caller.headers.update(headers)
-    async with gate.passing() as current().queued:
-        line = await dial(request.query.get("model"), carried)
+    record = current()
+    async with gate.passing() as record.queued:
+        record.planned(PATH)
+        line = await dial(request.query.get("model"), {**carried, **record.carrier})
         code = 1001
         try:
             await caller.prepare(request)
             code, reason = await _relayed(caller, line, manners)
+            if code not in _IN_ORDER:
+                record.failed(JobError(reason, type="server_error", code=502))
             if not caller.closed:
                 utils.log(f"the session ends with {code}: {reason or 'as the engine wished'}", "info",
                           headers["X-Request-Id"])
                 await caller.close(code=code, message=reason.encode()[:_REASON])
             return caller
         finally:
+            if caller.close_code not in _LOST:  # whoever said so has not just gone away
+                record.end()
             await line.close(code)
 
 
@@ -108,6 +116,7 @@ async def _back(caller: web.WebSocketResponse, line: Session, patience: float) -
         try:
             async with asyncio.timeout(patience):
                 await (caller.send_str(message) if isinstance(message, str) else caller.send_bytes(message))
+            current().said(message)
         except (ConnectionError, TimeoutError):
             return False
     return True

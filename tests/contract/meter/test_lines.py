@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 
 import aiohttp
 import pytest
@@ -194,3 +196,23 @@ async def test_no_line_where_none_is_wanted(start):
     http.worker.process.terminate()
     await http.worker.ended()
     assert not any(map(of_request, http.worker.lines))
+
+
+async def test_a_session_over_a_web_socket_is_one_request(start):
+    http = await start(ENABLE_MULTIMODAL="true")
+    await http.becomes(200)
+    for name, killed in (("in-order", False), ("lost", True)):
+        headers = {"Authorization": f"Bearer {KEY}", "X-Request-Id": name, "traceparent": TRACE}
+        async with http.session.ws_connect(f"{http.base}/v1/realtime", headers=headers) as socket:
+            first = await socket.receive(30)
+            assert SECRET not in first.data
+            await socket.send_json({"type": SECRET})
+            told = await socket.receive(30)
+            if killed:
+                os.kill((await http.engine("/_scripted/process"))["pid"], signal.SIGKILL)
+                await socket.receive(60)
+        said = await line(http.worker, request_id=name)
+        expected = {"route": "/v1/realtime", "status": 101, "outcome": "failed" if killed else "completed",
+                    "code": 502 if killed else None, "chunks": 2, "trace_id": TRACE[3:35], "ttft_s": None,
+                    "bytes": len((first.data + told.data).encode())}
+        assert {field: said[field] for field in expected} == expected and SECRET not in json.dumps(said)

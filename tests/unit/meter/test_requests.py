@@ -94,6 +94,15 @@ def test_what_is_sent_in_place_of_the_engine_s_words_counts_and_its_words_are_re
     assert record.usage == (7, None, 5, "stop") and record.ttft is not None
 
 
+def test_messages_of_a_session_are_its_chunks():
+    record = Meter().begin("http", "/v1/realtime")
+    record.planned("/v1/realtime")
+    record.said("é")
+    record.said(b"\x00")
+    record.end(101)
+    assert (record.chunks, record.bytes, record.ttft, record.outcome) == (2, 3, None, COMPLETED)
+
+
 def test_what_comes_after_the_end_does_not_count(clock):
     seen = Seen()
     record = Meter([seen]).begin("queue", CHAT)
