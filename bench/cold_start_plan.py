@@ -76,6 +76,11 @@ class Container:
 
     def __init__(self, folder: Path, model: Path | None = None):
         self._home, self._volumes, self._model = folder / "home", folder / "volumes", model
+        self._name = folder / "model"
+        if model:
+            # One path for the model wherever it lies: it is a part of the key of the kernels.
+            self._name.unlink(missing_ok=True)
+            self._name.symlink_to(model)
 
     def environ(self, start: Start) -> dict[str, str]:
         # Where weights are compared, all profiles have one archive, as they have on an endpoint.
@@ -90,7 +95,7 @@ class Container:
         return {"HOME": str(self._home), "XDG_CACHE_HOME": str(self._home / ".cache"), "HF_HOME": models,
                 "PYTHONUSERBASE": site.getuserbase(), "COMPILE_CACHE_DIR": str(volume),
                 "START_PROFILE": start.profile, "HEAD_START": start.head_start, "READ_AHEAD": start.read_ahead,
-                **({"MODEL_NAME": str(self._model)} if self._model else {})}
+                **({"MODEL_NAME": str(self._name)} if self._model else {})}
 
     def settle(self, start: Start, everything: bool, bare: Path | None) -> None:
         """Pages and bytecode as this start is to find them. everything: forget more than the weights; bare: the folder

@@ -2,7 +2,8 @@
 
     python -I -S page_reader.py '{"files": ["…"], "room": BYTES or null}'
 
-It runs as a process of its own: small, at the lowest priority for the processor and the disk, and gone with its parent.
+It runs as a process of its own: small, at a low priority for the processor, the lowest for the disk, and gone with its
+parent.
 Files are read in their order, in windows of 16 MB, several at once, each with pread into one buffer that nobody looks
 at. (On a volume of 0.3 GB/s, of 600 MB that posix_fadvise(WILLNEED) and readahead(2) were told of 95 MB came, and
 madvise(MADV_POPULATE_READ) took 3.3 s for what eight preads at once took 2.0 s for.) A window whose pages are all there
@@ -35,6 +36,7 @@ STREAMS = 8
 _PROVEN = 4  # windows of the first file after which its pages must have stayed
 _STAYED = 0.9  # of them
 _WHOLE = 0.99  # of a window that counts as being in memory: the kernel takes a page back now and then
+_NICE = 10  # at 19 it would come to nothing where the server's imports keep every core busy
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _IDLE, _ORDINARY = 3 << 13, 2 << 13 | 4  # IOPRIO_CLASS_IDLE; IOPRIO_CLASS_BE, its middle level
 _NOBODY = 65534  # the owner that a user namespace shows for one that it does not know
@@ -245,7 +247,7 @@ def main() -> int:
     _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.nice(19)
+        os.nice(_NICE)
     for_the_disk(_IDLE)
     reader = Reader(**json.loads(sys.argv[1]))
 

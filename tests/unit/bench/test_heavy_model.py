@@ -83,11 +83,20 @@ def test_a_start_without_bytecode_finds_none_and_the_others_keep_it(tmp_path):
 
 
 def test_profiles_share_the_kernels_where_weights_are_compared(tmp_path):
-    container = Container(tmp_path, tmp_path / "model")
+    container = Container(tmp_path, tmp_path / "weights")
     first, second = (container.environ(Start(profile, "restored", "auto", weights="cold", read_ahead="off"))
                      for profile in ("default", "fast"))
     assert first["COMPILE_CACHE_DIR"] == second["COMPILE_CACHE_DIR"] and first["READ_AHEAD"] == "off"
-    assert first["MODEL_NAME"] == str(tmp_path / "model") and second["START_PROFILE"] == "fast"
+    assert second["START_PROFILE"] == "fast"
+
+
+def test_the_model_has_one_name_wherever_it_lies(tmp_path):
+    start, named = Start("default", "restored", "auto", weights="cold"), []
+    for place in ("disk", "volume"):
+        (tmp_path / place).mkdir()
+        named.append(Container(tmp_path, tmp_path / place).environ(start)["MODEL_NAME"])
+        assert Path(named[-1]).resolve() == tmp_path / place
+    assert named[0] == named[1]  # it is a part of the key of the kernels
 
 
 def test_the_table_says_how_the_weights_came(tmp_path):
