@@ -121,6 +121,7 @@ class Reader:
         self._lock, self._opening, self._over = threading.Lock(), threading.Lock(), threading.Event()
         self._there = self._read = 0
         self._needed: int | None = None
+        self._looked = False  # at what is there
         self._stopped: str | None = None
         self._priority = _IDLE
         self._buffer = memoryview(bytearray(WINDOW))
@@ -147,8 +148,9 @@ class Reader:
 
     def needed(self) -> None:
         with self._lock:
-            if self._needed is None:
-                self._needed, self._priority = self._there + self._read, _ORDINARY
+            self._priority = _ORDINARY
+            if self._needed is None and self._looked:
+                self._needed = self._there + self._read
 
     def end(self) -> None:
         self._over.set()
@@ -178,7 +180,9 @@ class Reader:
                 here = window.length
             there += here
         with self._lock:
-            self._there = there
+            self._there, self._looked = there, True
+            if self._priority == _ORDINARY:  # it was needed by then
+                self._needed = there
         return found
 
     def _prove(self, read: list[Window]) -> None:

@@ -68,8 +68,11 @@ def test_no_more_than_the_room_is_read(tmp_path):
 def test_what_was_in_memory_when_it_was_needed(tmp_path):
     file = weights(tmp_path / "a", 2 * MB)
     assert read(file, before=lambda reader: reader.needed())["needed"] == 0
+    assert read(file, before=lambda reader: reader.needed())["needed"] == 2 * MB  # it was there already
+    forget(file)
     reader = Reader([str(file)], None)
     reader.run()
+    reader.needed()
     reader.needed()
     assert reader.wait()["needed"] == 2 * MB
 

@@ -62,9 +62,12 @@ def test_on_the_disk_of_the_libraries_it_waits_for_the_imports(tmp_path, said):
     one = ahead(file, beside=True)
     heard(one)
     assert not one._turn.is_set() and one._process is None
-    heard(one, IMPORTED)
+    heard(one, IMPORTED)  # its models are imported after that
+    assert not one._turn.is_set() and one._process is None
+    heard(one, IMPORTED, LOADING)
     until(lambda: said)
     assert resident(file) > 0.99
+    assert said[0][1].endswith(" 0 % before they were needed; the libraries came first, from the same disk")
 
 
 def test_once_they_are_loaded_nothing_is_begun(tmp_path, said):
