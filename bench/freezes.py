@@ -156,7 +156,7 @@ class Victim:
             exact = READERS[reading](job.output) == [text]
         except (Corrupt, TypeError) as error:
             exact, what = False, f"{what}: {error}"[:500]
-        self.report.jobs += 1
+        self.report.jobs += exact
         if not exact:
             self.report.wrong("doubled", f"{what}: not its own text, once")
         if reading != "chat-stream":
