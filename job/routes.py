@@ -220,7 +220,7 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
         body = tools.of_responses(body)
     body = foreign.settled(constraints.translated(body, entry.kind), entry.kind, context.suffix)
     if entry.kind in ("messages", "count"):
-        body, notes = _without_thinking(dialogue.with_inputs(body), context)
+        body, notes = _without_thinking(tools.of_messages(dialogue.with_inputs(body)), context)
     change = None
     if entry.shape == "rerank":
         body, change = reshape.rerank(body, body.get("model") or context.served_model_name, job_id,

@@ -24,10 +24,24 @@ def of_chat(body: dict[str, Any]) -> dict[str, Any]:
         return {**body, "tool_choice": _WORDS[kind]}
     if isinstance(choice, dict) and kind == "allowed_tools":
         return _allowed(body, choice)
-    if isinstance(choice, dict) and kind in ("function", "tool") and "function" not in choice and (
-            name := _name(choice)):
-        return {**body, "tool_choice": {"type": "function", "function": {"name": name}}}
+    if isinstance(choice, dict) and kind in ("function", "tool") and (name := _name(choice)):
+        return _alone({**body, "tool_choice": {"type": "function", "function": {"name": name}}}, name)
     return body
+
+
+def of_messages(body: dict[str, Any]) -> dict[str, Any]:
+    """The same for /v1/messages, whose clients are Anthropic's alone."""
+    choice = body.get("tool_choice")
+    named = isinstance(choice, dict) and choice.get("type") == "tool" and _name(choice)
+    return _alone(body, named) if named else body
+
+
+def _alone(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """`body` with the tool that has to be called alone: among others SGLang 0.5.23 may call any of them (seen with the
+    parser qwen25). One that is not there is its to refuse."""
+    tools = body.get("tools")
+    kept = [tool for tool in tools if _name(tool) == name] if isinstance(tools, list) else []
+    return {**body, "tools": kept} if kept else body
 
 
 def of_responses(body: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +56,7 @@ def of_responses(body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, str) and kind in _WORDS:
         return {**body, "tool_choice": _WORDS[kind]}
     if kind in ("function", "tool") and (name := _name(choice)):
-        return {**body, "tool_choice": {"type": "function", "name": name}}
+        return _alone({**body, "tool_choice": {"type": "function", "name": name}}, name)
     if kind == "custom":
         return body
     if kind is not None:

@@ -60,3 +60,25 @@ def test_tools_of_other_apis():
 def test_details_of_searches_that_are_never_made_need_not_be_included():
     assert responses(include=["reasoning.encrypted_content", "web_search_call.action.sources"])["include"] == [
         "reasoning.encrypted_content"]
+
+
+def test_the_tool_that_has_to_be_called_is_given_alone():
+    named = {"type": "function", "function": {"name": "g"}}
+    assert chat(tools=[F, G], tool_choice=named)["tools"] == [G]
+    flat = {"type": "function", "name": "g", "parameters": SCHEMA}
+    assert responses(tools=[FLAT, flat, {"type": "web_search"}], tool_choice=named)["tools"] == [flat]
+    blocks = [{"name": name, "input_schema": SCHEMA} for name in "fg"]
+    body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "tools": blocks}
+
+    def messages(choice):
+        return routes.plan({"openai_route": "/v1/messages", "openai_input": {**body, "tool_choice": choice}}, PLAIN,
+                           "x").body["tools"]
+
+    assert messages({"type": "tool", "name": "g"}) == blocks[1:]
+    for choice in ({"type": "auto"}, {"type": "any"}, {"type": "tool", "name": "h"}):
+        assert messages(choice) == blocks
+    # one that is not there is the engine's to refuse
+    other = {"type": "function", "function": {"name": "h"}}
+    assert chat(tools=[F, G], tool_choice=other)["tools"] == [F, G]
+    for word in ("auto", "required", "none"):
+        assert chat(tools=[F, G], tool_choice=word)["tools"] == [F, G]
