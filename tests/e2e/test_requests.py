@@ -63,7 +63,8 @@ async def test_a_json_schema_is_kept_on_every_route(platform, worker, path, fiel
 @pytest.mark.parametrize("fields, allowed", [
     ({"guided_choice": ["a b", "C++ (x|y)", "né.?"]}, ["a b", "C++ (x|y)", "né.?"]),
     ({"structured_outputs": {"regex": "(aye|nay)"}}, ["aye", "nay"]),
-    ({"guided_grammar": 'root ::= "abc" | "def"'}, ["abc", "def"])], ids=["choice", "regex", "grammar"])
+    ({"guided_grammar": 'root ::= "abc" | "def"'}, ["abc", "def"]),
+    ({"grammar": 'root ::= "abc" | "def"'}, ["abc", "def"])], ids=["choice", "regex", "grammar", "llama.cpp's"])
 async def test_a_pattern_is_kept(platform, worker, path, fields, allowed):
     assert text_of(path, await answered(platform, path, {**fields, "max_tokens": 60})) in allowed
 
@@ -110,6 +111,15 @@ async def test_functions_are_called_as_tools(client):
     reply = await client.chat.completions.create(model=MODEL, temperature=0, max_tokens=20, messages=history,
                                                  functions=[function])
     assert reply.choices[0].message.content
+
+
+async def test_the_tool_that_has_to_be_called_is_called_among_others(client):
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {
+        "city": {"type": "string", "maxLength": 5}}}}} for name in ("get_weather", "now")]
+    answer = await client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": PARIS}], max_tokens=60, temperature=0, tools=tools,
+        tool_choice={"type": "function", "function": {"name": "now"}})
+    assert [call.function.name for call in answer.choices[0].message.tool_calls] == ["now"]
 
 
 async def test_a_client_that_always_wishes_to_think_is_answered(claude_client):
