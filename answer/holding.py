@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 
 
 class Room:
@@ -30,7 +31,8 @@ class Room:
             if turn.done() and not turn.cancelled():
                 self.give(amount)
             else:
-                self._waiting.remove((amount, turn))
+                with contextlib.suppress(ValueError):  # passed over meanwhile
+                    self._waiting.remove((amount, turn))
                 self._admit()
             raise
         return amount

@@ -1,6 +1,7 @@
 """Memory that is taken in turn and given back."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -55,3 +56,28 @@ async def test_who_gives_up_waiting_leaves_nothing_taken(given):
     assert await second == 20
     assert room.free == 70
     assert await room.take(70) == 70
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whoever_is_cancelled_whenever_leaves_nothing_taken(seed):
+    chance, room = random.Random(seed), Room(100)
+
+    async def user():
+        taken = await room.take(chance.randrange(1, 130))
+        try:
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+        finally:
+            room.give(taken)
+
+    users = []
+    for _ in range(200):
+        users.append(asyncio.create_task(user()))
+        for _ in range(chance.randrange(2)):
+            await asyncio.sleep(0)
+        for other in users:
+            if chance.random() < 0.02:
+                other.cancel()
+    ends = await asyncio.gather(*users, return_exceptions=True)
+    assert {type(end) for end in ends} <= {type(None), asyncio.CancelledError}
+    assert room.free == 100 and await room.take(100) == 100

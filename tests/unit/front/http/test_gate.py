@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 
 import pytest
 
@@ -122,3 +123,31 @@ async def test_an_error_inside_leaves_the_place():
         async with gate.passing():
             raise ValueError
     assert gate.inside == 0
+
+
+@pytest.mark.parametrize("patience", [0, 0.001, 3600])
+@pytest.mark.parametrize("seed", range(10))
+async def test_whoever_is_cancelled_whenever_leaves_no_place_taken(seed, patience):
+    chance, gate = random.Random(seed), Gate(3, patience)
+
+    async def user():
+        async with gate.passing():
+            assert gate.inside <= gate.limit
+            for _ in range(chance.randrange(5)):
+                await asyncio.sleep(0)
+            if chance.random() < 0.1:
+                await asyncio.sleep(0.001)
+
+    users = []
+    for _ in range(200):
+        users.append(asyncio.create_task(user()))
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        for other in users:
+            if chance.random() < 0.01:
+                other.cancel()
+    ends = await asyncio.gather(*users, return_exceptions=True)
+    assert {type(end) for end in ends} <= {type(None), asyncio.CancelledError, Full}
+    assert (gate.inside, gate.waiting) == (0, 0)
+    async with gate.passing():
+        assert gate.inside == 1
