@@ -128,5 +128,5 @@ def _proper() -> Iterator[None]:
     """What the reader raises for a form that is none, or not whole, in words."""
     try:
         yield
-    except (ValueError, AssertionError, LookupError, web.HTTPException, HttpProcessingError):
+    except (ValueError, AssertionError, LookupError, RuntimeError, web.HTTPException, HttpProcessingError):
         raise JobError("The form is not whole, or is no multipart/form-data with names and boundaries.") from None

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Middleware
 
 from front.http.manners import Stage
 from job import route_table
-from job.carried import REQUEST_ID
+from job.carried import REQUEST_ID, trace
 from meter.record import Record
 from meter.requests import Meter
 from utils import JobError
@@ -31,9 +31,9 @@ def measuring(meter: Meter, stage: Callable[[], Stage], extra: tuple[str, ...] =
         resource = request.match_info.route.resource
         if resource is None or resource.canonical != _REST or request.method == "OPTIONS":
             return await handler(request)
+        told = trace(request.headers)
         record = meter.begin("http", route_table.label(request.path, (*_SESSIONS, *extra)),
-                             traceparent=request.headers.get("traceparent"),
-                             tracestate=request.headers.get("tracestate"))
+                             traceparent=told.get("traceparent"), tracestate=told.get("tracestate"))
         request[_RECORD] = record
         given = request.headers.get("X-Request-Id", "")
         record.request_id = given if REQUEST_ID.fullmatch(given) else None

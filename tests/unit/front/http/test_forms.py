@@ -50,7 +50,7 @@ async def test_what_stands_before_the_file_and_behind_it(post):
     (WHOLE[:-40], "not whole"), (b"", "not whole"), (FILE + b"\r\n--b--\r\n", "empty"),
     (FILE + b"x\r\n" + FILE + b"x\r\n--b--\r\n", "second file"), (FILE + b"#EXTM3U\nx\r\n--b--\r\n", "playlist"),
     (FIELD % (b"stream", b"maybe") + b"--b--", "`stream`"), (FIELD % (b"x", b"y" * 70_000) + b"--b--", "too long"),
-    (FIELD % (b"x", b"y") * 70 + b"--b--", "not whole")])
+    (FIELD % (b"x", b"y") * 70 + b"--b--", "not whole"), (FIELD % (b"_charset_", b"u" * 60) + b"--b--", "not whole")])
 async def test_what_is_no_form_is_refused_in_words(post, data, words):
     status, told = await post(data)
     assert status == 400 and words in told["error"]["message"]

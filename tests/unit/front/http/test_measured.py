@@ -73,6 +73,24 @@ async def test_a_request_has_a_record_and_health_and_preflights_have_none():
         "id-1", "mine", None, CHAT, 201, "completed")
 
 
+@pytest.mark.parametrize(("state", "kept"), [("a=b", "a=b"), ("a=" + "x" * 600, None), ("a=\udcff", None)])
+async def test_a_trace_is_kept_in_its_proper_form_alone(state, kept):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def handler(_request):
+        assert current().carrier == {"traceparent": trace, **({"tracestate": kept} if kept else {})}
+        return web.Response()
+
+    async with Served(handler) as served:
+        request = f"GET {CHAT} HTTP/1.1\r\nHost: x\r\ntraceparent: {trace}\r\ntracestate: {state}\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.client.port)
+        writer.write(request.encode("utf-8", "surrogateescape"))
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        record = await served.record()
+    assert (record.traceparent, record.tracestate) == (trace, kept)
+
+
 @pytest.mark.parametrize("name", ["a caller's own words", "x" * 129])
 async def test_what_is_no_id_is_none_and_the_answer_s_own_takes_its_place(name):
     async def handler(_request):
