@@ -110,7 +110,8 @@ def match(route: Any, extra: tuple[str, ...] = (), field: str = "route") -> tupl
         raise JobError(f"{path} is {_NOT_HERE[path]}.", type="not_found_error", param=field, code=404)
     near = difflib.get_close_matches(path if path.startswith("/") else "/" + path, ROUTES, 1, 0.75)
     hint = f" Did you mean {near[0]}?" if near else " Open routes: " + ", ".join(sorted(ROUTES)) + "."
-    raise JobError(f"`{field}` {route[:80]!r} is not a route of this worker.{hint}", type="not_found_error",
+    named = path[:80] + ("?…" if "?" in route else "")  # this is logged, and a query may hold anything, keys too
+    raise JobError(f"`{field}` {named!r} is not a route of this worker.{hint}", type="not_found_error",
                    param=field, code=404)
 
 

@@ -92,3 +92,9 @@ def test_a_route_of_another_shape_goes_to_the_engines_own(route, path):
 
 def test_every_engine_path_in_the_table_is_a_route_itself():
     assert all(entry.engine in ROUTES for entry in ROUTES.values() if entry.engine)
+
+
+def test_a_refusal_quotes_no_query_for_that_may_hold_a_key():
+    with pytest.raises(JobError) as caught:
+        match("/v1/nothing?api_key=sk-of-the-caller")
+    assert "sk-of" not in caught.value.message and "'/v1/nothing?…'" in caught.value.message
