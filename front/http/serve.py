@@ -13,6 +13,7 @@ from aiohttp import web
 import utils
 from clock import awake
 from front import process
+from front.http import server_log
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
@@ -138,7 +139,7 @@ class HttpFront:
         # A client that goes away cancels its handler: that is what stops the engine's work for it. Bodies are unpacked
         # by bodies.py: what is refused is thrown away as it came.
         runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=_KEEPALIVE, access_log=None,
-                               shutdown_timeout=_CLOSING, auto_decompress=False)
+                               logger=server_log.logger(), shutdown_timeout=_CLOSING, auto_decompress=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         try:

@@ -210,3 +210,20 @@ async def test_the_callers_trace_reaches_the_engine_and_nothing_else_does(http):
     assert heard["x-request-id"] == "mine-7"
     assert not {"x-override-rid", "cookie", "x-data-parallel-rank", "x-api-key"} & set(heard)
     assert KEY not in str(heard)
+
+
+@pytest.mark.parametrize("brought", [
+    f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\0\r\n\r\n",
+    "\x16\x03\x01\x02\0\x01\xfc\x03\x03",
+    f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    f"GET /v1/models?{KEY}\0 HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_what_is_no_http_is_a_line_in_the_log_that_quotes_nothing(http, brought):
+    before = len(http.worker.lines)
+    async with http.raw() as wire:
+        await wire.send(brought.encode("latin-1"))
+        assert b" 400 " in await wire.closed()
+    async with http.post(body=json.loads(BODY)) as response:  # its own line comes afterwards
+        assert response.status == 200
+    await http.worker.found(lambda line: '"message": "request"' in line or None)
+    said = "\n".join(http.worker.lines[before:])
+    assert KEY not in said and "Traceback" not in said and said.count("is no HTTP") <= 1
