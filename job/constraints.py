@@ -39,6 +39,7 @@ NAMES = (*_GUIDED, *_OBJECTS, *_MIME, *_REFUSED, "grammar", "output_format", "re
          "output_config", "guided_decoding_backend", "guided_whitespace_pattern")
 # A schema says one of these; what does not, and has a `schema`, is OpenAI's wrapping of one.
 _SCHEMA_WORDS = frozenset(("type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items", "$defs"))
+_DEEPEST = 100  # levels of a schema that is given as text
 _SCHEMA_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _SPECIAL = str.maketrans({c: "\\" + c for c in r"\.^$*+?{}[]|()/-"} | {"\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
@@ -191,13 +192,23 @@ def _object(field: str, value: Any) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
+        if _depth(value) > _DEEPEST:  # the depth of an input counts what is no text alone
+            raise JobError(f"`{field}` is nested deeper than {_DEEPEST} levels.", param=field)
     if not isinstance(value, dict):
         raise JobError(f"`{field}` must be a JSON object, or one as text.", param=field)
     if isinstance(value.get("schema"), (dict, str)) and not _SCHEMA_WORDS & value.keys():
         return _object(field, value["schema"])
     return value
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level := [entry for entry in level if isinstance(entry, (dict, list))]:
+        level = [inner for entry in level for inner in (entry.values() if isinstance(entry, dict) else entry)]
+        depth += 1
+    return depth
 
 
 def _native(body: dict[str, Any], field: str, form: str, value: Any) -> None:

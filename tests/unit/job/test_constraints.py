@@ -210,3 +210,13 @@ def test_an_extra_body_is_what_the_sdk_would_have_sent_and_what_stands_beside_it
 def test_routes_without_an_answer_to_constrain_are_left_alone(path):
     job_input = {"openai_route": path, "openai_input": {"prompt": "a", "input": "a", "guided_json": SCHEMA}}
     assert routes.plan(job_input, PLAIN, "x").body["guided_json"] == SCHEMA
+
+
+@pytest.mark.parametrize("path", BASE)
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, '{"a":' * 150 + "1" + "}" * 150,
+                                  '{"schema":' * 150 + "{}" + "}" * 150], ids=["lists", "objects", "whole", "wrapped"])
+def test_a_schema_as_text_has_a_depth(path, text):
+    for fields in ({"guided_json": text}, {"json_schema": text},
+                   {"response_format": {"type": "json_schema", "json_schema": text}}):
+        assert refused(path, fields).param == next(iter(fields))
+    assert kept(path, {"guided_json": '{"type":"array","items":' * 40 + "{}" + "}" * 40})[0] == "json"
