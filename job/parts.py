@@ -48,6 +48,8 @@ def _part(part: Any) -> Any:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str):
+        return part
     if kind in _TEXTS and isinstance(part.get(_TEXTS[kind]), str):
         return {"type": "text", "text": part[_TEXTS[kind]]}
     if kind in _ADDRESSED:

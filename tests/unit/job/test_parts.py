@@ -35,7 +35,10 @@ def contents(path, message):
     ({"type": "image", "source": {"type": "url", "url": PIXEL}}, {"type": "image_url", "image_url": {"url": PIXEL}}),
     ({"type": "video_url", "video_url": "https://x/y.mp4"}, {"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}),
     ({"type": "file", "file": {"file_id": "x"}}, {"type": "file", "file": {"file_id": "x"}}),  # the engine says no
-    ({"type": "text", "text": "a"}, {"type": "text", "text": "a"})], ids=str)
+    ({"type": "text", "text": "a"}, {"type": "text", "text": "a"}), (5, 5), (None, None),
+    *((part, part) for part in ({"type": []}, {"type": {}}, {}, {"type": "image_url", "image_url": 5},
+                                {"type": "image", "source": 5}, {"type": "image", "source": {"data": 5}},
+                                {"type": "input_text", "text": 5}))], ids=str)
 def test_a_part_of_a_chat(part, read):
     assert contents("/v1/chat/completions", {"role": "user", "content": [part]}) == [read]
 
