@@ -292,3 +292,18 @@ async def test_a_slow_reader_slows_the_engine_down_and_holds_little(http):
         assert int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") < 400 * 2**20
     response.close()
     assert await http.engine("/_scripted/wait?rid=slow-reader-0123456789&state=aborted,disconnected")
+
+
+async def test_clients_that_come_together_are_not_left_to_try_again(http):
+    """More than 128 that wait to be accepted: their first packet would be dropped, and be sent again after a second."""
+    process, port = http.worker.process, int(http.worker.environ["PORT"])
+    process.send_signal(signal.SIGSTOP)  # nobody accepts meanwhile
+    try:
+        async with asyncio.timeout(30):
+            wires = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(300)))
+    finally:
+        process.send_signal(signal.SIGCONT)
+    for _, writer in wires:
+        writer.close()
+    async with http.post(body={"messages": say({"text": "Paris."})}) as response:
+        assert response.status == 200
