@@ -34,6 +34,7 @@ _KEEPALIVE = 75.0  # seconds that an idle connection stays open, and that a requ
 AT_ONCE = 256      # requests, where the server does not say how many it runs
 _BACKLOG = 4096    # connections that wait to be accepted; one too many is tried again by its client after a second
 _CLOSING = 5.0     # seconds for answers that were cut off to be sent
+_PARTING = 1.0     # seconds, twice, for what the server itself is still sending; all of it is below LAST_RESORT
 
 
 class HttpFront:
@@ -139,7 +140,7 @@ class HttpFront:
         # A client that goes away cancels its handler: that is what stops the engine's work for it. Bodies are unpacked
         # by bodies.py: what is refused is thrown away as it came.
         runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=_KEEPALIVE, access_log=None,
-                               logger=server_log.logger(), shutdown_timeout=_CLOSING, auto_decompress=False)
+                               logger=server_log.logger(), shutdown_timeout=_PARTING, auto_decompress=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         try:
@@ -154,4 +155,6 @@ class HttpFront:
             await asyncio.wait(running, timeout=max(0.0, deadline - awake()))
         if left := set(self.front.running):
             worker.fail_all()
-            await asyncio.wait(left, timeout=_CLOSING)
+            _, stuck = await asyncio.wait(left, timeout=_CLOSING)
+            for task in stuck:  # its client reads nothing, or still sends
+                task.cancel()

@@ -262,6 +262,24 @@ async def test_what_is_not_done_in_time_gets_an_error(start):
     assert await http.worker.ended(30) == 0
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_clients_that_read_nothing_or_never_end_their_body_do_not_hold_up_the_end(start, streams):
+    http = await start(DRAIN_TIMEOUT="0.5")
+    await http.becomes(200)
+    rid = "nobody-reads-0123456789"
+    body = {"messages": say({"tokens": 1400, "token_bytes": 20_000}), "stream": streams, "rid": rid}
+    async with http.raw() as unread, http.raw() as unsent:
+        await unsent.head(Content_Length="100", Expect="100-continue")
+        assert (await unsent.answer())[0] == 100
+        data = json.dumps(body).encode()
+        await unread.head(Content_Length=str(len(data)))
+        await unread.send(data)
+        await http.engine(f"/_scripted/wait?rid={rid}&tokens=100")
+        http.worker.process.send_signal(signal.SIGTERM)
+        assert await http.worker.ended(60) == 0
+    assert "does not end in time" not in http.worker.output
+
+
 async def test_a_signal_while_the_engine_loads_ends_in_order(start):
     http = await start(SGLANG_LAUNCH_COMMAND="sh -c 'exec sleep 3600'")
     await http.becomes(204)
