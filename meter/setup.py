@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import utils
 from meter.line import Lines
 from meter.requests import Meter
 from settings.telemetry import Telemetry
@@ -20,11 +21,15 @@ def made(wanted: Telemetry, up: Callable[[], bool], life: Callable[[], int], pha
 
 def export(meter: Meter, wanted: Telemetry) -> None:
     """From now on what it measures is also sent, if anywhere: what that takes is imported only then."""
-    if wanted.traces or wanted.metrics:
+    if not (wanted.traces or wanted.metrics):
+        return
+    try:
         from meter.otel import OpenTelemetry
-
-        # First, for the line names the trace.
-        meter.sinks.insert(0, OpenTelemetry(meter, wanted.traces, wanted.metrics, wanted.attributes))
+        sink = OpenTelemetry(meter, wanted.traces, wanted.metrics, wanted.attributes)
+    except Exception as error:  # one of its own variables, by most; no reason to serve nobody
+        utils.log(f"OpenTelemetry is not used, for it does not start: {type(error).__name__}: {error}", "error")
+        return
+    meter.sinks.insert(0, sink)  # first, for the line names the trace
 
 
 __all__ = ["Meter", "export", "made"]

@@ -84,7 +84,8 @@ def header_secrets(environ: Mapping[str, str]) -> Iterator[str]:
         if not _HEADERS.fullmatch(name):
             continue
         for pair in text.strip().strip("\"'").split(","):
-            value = pair.partition("=")[2].strip()
+            name, sign, value = map(str.strip, pair.partition("="))
+            value = value if sign else name  # without one it is no header, and the SDK's warning quotes it
             for spelled in {value, unquote(value)}:
                 yield spelled
                 yield spelled.rpartition(" ")[2]

@@ -134,6 +134,15 @@ async def test_a_collector_that_is_not_there_holds_nothing_up(start):
     assert COLLECTOR_KEY not in http.worker.output and "Traceback" not in http.worker.output
 
 
+async def test_a_variable_that_its_sdk_does_not_bear_ends_no_worker(start, receiver):
+    http = await start(**to(receiver, OTEL_BSP_SCHEDULE_DELAY="0"))
+    await http.becomes(200)
+    assert "schedule_delay" in await http.worker.line("OpenTelemetry is not used")
+    async with http.post(body={"messages": say({})}, headers={"X-Request-Id": "all-the-same"}) as response:
+        assert response.status == 200
+    assert (await line(http.worker, request_id="all-the-same"))["outcome"] == "completed"
+
+
 async def test_nothing_of_it_is_loaded_where_it_is_not_wanted(http):
     with open(f"/proc/{http.worker.process.pid}/maps", encoding="utf-8") as f:
         assert "google/_upb" not in f.read()  # what the SDK needs, and nothing else here

@@ -96,6 +96,10 @@ def test_the_keys_of_collectors_are_secrets(name):
     assert {"tenant-12", "Basic c2VzYW1l", "Basic%20c2VzYW1l", "c2VzYW1l", "open-sesame"} <= set(settings.secrets)
 
 
+def test_a_key_of_a_collector_that_is_no_header_is_a_secret_too():
+    assert {"Bearer open-sesame", "open-sesame"} <= set(load(OTEL_EXPORTER_OTLP_HEADERS="Bearer open-sesame").secrets)
+
+
 def test_who_it_is():
     attributes = dict(told(RUNPOD_POD_ID="pod-1", RUNPOD_ENDPOINT_ID="ep-1", SERVED_MODEL_NAME="mine").attributes)
     assert attributes == {"service.instance.id": "pod-1", "runpod.endpoint.id": "ep-1", "gen_ai.request.model": "mine"}
