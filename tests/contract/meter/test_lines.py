@@ -1,12 +1,10 @@
 """The line of each request in the log of a whole worker, in both modes."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 
-import aiohttp
 import pytest
 
 from meter.line import fields
@@ -95,15 +93,21 @@ async def test_what_was_refused_over_http_and_why(http):
     assert said["route"] == "other" and SECRET not in json.dumps(said)
 
 
+async def _posted(http, body, name):
+    async with http.post(body=body, headers={"X-Request-Id": name}) as response:
+        return response.status
+
+
 async def test_who_goes_away_has_cancelled(http):
     body = {"messages": say({"tokens": 1000, "hang_at": 3}), "stream": True}
     async with http.post(body=body, headers={"X-Request-Id": "gone-1"}) as response:
         await response.content.readline()
     said = await line(http.worker, request_id="gone-1")
     assert (said["outcome"], said["status"], said["completion_tokens"]) == ("cancelled", 200, None)
-    with contextlib.suppress(TimeoutError):
-        await http.post(body={"messages": say({"hang_at": 0})}, headers={"X-Request-Id": "gone-2"},
-                        timeout=aiohttp.ClientTimeout(total=0.5))
+    body = {"messages": say({"hang_at": 0}), "rid": "gone-before-0123456789"}
+    asking = asyncio.create_task(_posted(http, body, "gone-2"))
+    await http.engine("/_scripted/wait?rid=gone-before-0123456789&state=hanging")
+    asking.cancel()
     said = await line(http.worker, request_id="gone-2")
     assert (said["outcome"], said["status"], said["bytes"]) == ("cancelled", None, 0)
 
