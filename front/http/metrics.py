@@ -22,6 +22,7 @@ class Metrics:
     def __init__(self, figures: Prometheus) -> None:
         self._figures = figures
         self.engine: Callable[[str, float], tuple[int | None, bytes]] | None = None
+        self._asking: asyncio.Task[tuple[int | None, bytes]] | None = None
 
     def add(self, app: web.Application, keys: Keys | None) -> None:
         """Open it on `app`: for everybody, or only with one of `keys`."""
@@ -37,7 +38,9 @@ class Metrics:
     async def _of_engine(self) -> bytes:
         if self.engine is None:
             return b""
-        status, text = await asyncio.to_thread(self.engine, PATH, _PATIENCE)
+        if self._asking is None or self._asking.done():  # one at a time, however many scrape: it takes a thread
+            self._asking = asyncio.create_task(asyncio.to_thread(self.engine, PATH, _PATIENCE))
+        status, text = await asyncio.shield(self._asking)
         if status is None:
             return _MISSING
         return text if status == 200 else b""

@@ -1,6 +1,7 @@
 """The record of a request over HTTP, with a function in place of the worker."""
 
 import asyncio
+import threading
 
 import pytest
 from aiohttp import web
@@ -187,3 +188,28 @@ async def test_the_engine_s_metrics_stand_behind_the_worker_s(answer, behind):
     assert asked == [("/metrics", True)]
     assert alone.endswith(b"\n") and both.startswith(alone) and both[len(alone):].startswith(behind)
     assert len(both) == len(alone) or behind
+
+
+async def test_an_engine_that_does_not_answer_is_asked_once_at_a_time_however_many_scrape():
+    called, go, at_once = threading.Event(), threading.Event(), [0, 0]
+
+    def engine(path, seconds):
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        called.set()
+        go.wait(30)
+        at_once[0] -= 1
+        return None, b""
+
+    metrics, app = Metrics(Prometheus(Meter())), web.Application()
+    metrics.add(app, None)
+    metrics.engine = engine
+    async with TestClient(TestServer(app, handler_cancellation=True)) as client:
+        scrapes = [asyncio.create_task(client.get("/metrics")) for _ in range(50)]
+        await asyncio.to_thread(called.wait, 30)
+        scrapes.pop(0).cancel()  # whoever leaves takes nobody's answer along
+        assert (await client.post("/metrics")).status == 405  # what came before has been begun
+        go.set()
+        for answer in await asyncio.gather(*scrapes):
+            assert answer.status == 200 and b"did not answer" in await answer.read()
+    assert at_once == [0, 1]
