@@ -101,7 +101,7 @@ class Reply:
         self._log(error)
         try:
             if self._stream is None or not (self._stream.prepared or self._head and await self._head.sent()):
-                return self._refusal(error, {"Retry-After": "5"} if error.code == 503 else {})
+                return self._refusal(error, {"Retry-After": "5"} if error.code in (429, 503) else {})
             if "Content-Length" in self._stream.headers:  # half of an answer must not be taken for all of it
                 raise ConnectionError
             await self._write(error_event(error, self._request.path, self._body), last=True)
@@ -120,6 +120,8 @@ class Reply:
     def _refusal(self, error: JobError, more: dict[str, str]) -> web.Response:
         if error.code == 401:
             more = {**more, "WWW-Authenticate": "Bearer"}
+        elif error.code == 426:
+            more = {**more, "Upgrade": "websocket"}
         body = shapes.dumps(shapes.body(error, self._request.path, self._name))
         answer = web.Response(status=error.code, body=body, content_type="application/json",
                               headers={**self.headers, **more})

@@ -10,6 +10,7 @@ from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
 from front.http.server import Front
+from utils import JobError
 
 CHAT = "/v1/chat/completions"
 
@@ -142,3 +143,23 @@ async def test_the_time_of_a_request_is_counted_from_its_beginning(capsys):
         first, _, second = (await response.text()).partition("\n\n")
         assert first == "data: 1" and second.startswith("event: error\n") and "HTTP_REQUEST_SECONDS" in second
     assert not front.running
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_who_finds_the_engine_full_hears_when_to_come_again(code):
+    async def answer(_, job_id):
+        raise JobError("The engine is full.", type="rate_limit_error", code=code)
+        yield
+
+    async with (TestClient(TestServer(front_of(answer).app())) as client,
+                client.post(CHAT, json={"a": 1}) as response):
+        assert response.status == code and int(response.headers["Retry-After"]) > 0
+
+
+async def test_what_has_to_be_upgraded_is_told_to_what():
+    async with (TestClient(TestServer(front_of(None).app())) as client, client.get("/v1/realtime") as response):
+        assert response.status == 503  # nothing to dial yet
+    front = front_of(lambda *_: None)
+    front.dial = lambda *_: None
+    async with TestClient(TestServer(front.app())) as client, client.get("/v1/realtime") as response:
+        assert response.status == 426 and response.headers["Upgrade"] == "websocket"
