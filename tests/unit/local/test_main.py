@@ -1,5 +1,6 @@
 """The test command: what it runs, in which order, and where it stops."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,15 +29,19 @@ def ran(monkeypatch):
     monkeypatch.setattr(environments, "tiny_model", lambda: None)
     monkeypatch.setattr(browser, "install", lambda: None)
     monkeypatch.setattr(local_main.subprocess, "call", commands.call)
+    monkeypatch.setattr(local_main, "_side_by_side",
+                        lambda *halves: max([commands.call(half, local_main.ROOT) for half in halves]))
     return commands
 
 
 def test_the_code_is_checked_before_its_tests_run(ran):
     assert local_main.main(["test"]) == 0
-    assert ran == [*CHECKS, [PYTHON, "-m", "pytest"]]
+    assert ran == [*CHECKS, [PYTHON, "-m", "pytest", "tests/unit", "tests/contract"],
+                   [PYTHON, "-m", "pytest", "tests/e2e"]]
 
 
-@pytest.mark.parametrize(("failing", "count"), [("ruff", 1), ("mypy", 2), ("/env/bin/lint-imports", 3), ("pytest", 4)])
+@pytest.mark.parametrize(("failing", "count"), [("ruff", 1), ("mypy", 2), ("/env/bin/lint-imports", 3),
+                                               ("tests/unit", 5), ("tests/e2e", 5)])
 def test_the_first_that_fails_is_the_last_that_runs(ran, failing, count):
     ran.failing = failing
     assert local_main.main(["test"]) == 3
@@ -46,3 +51,16 @@ def test_the_first_that_fails_is_the_last_that_runs(ran, failing, count):
 def test_a_part_of_the_tests_is_run_alone(ran):
     assert local_main.main(["test", "tests/unit", "-q"]) == 0
     assert ran == [[PYTHON, "-m", "pytest", "tests/unit", "-q"]]
+
+
+@pytest.mark.parametrize(("one", "other", "status"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (0, -9, 9)])
+def test_both_halves_run_whatever_becomes_of_the_other(capfdbinary, monkeypatch, tmp_path, one, other, status):
+    def half(name, code):
+        end = "os.kill(os.getpid(), 9)" if code < 0 else f"sys.exit({code})"
+        return [sys.executable, "-c", f"import os, sys; print({name!r}, flush=True); {end}"]
+
+    with monkeypatch.context() as patched, open(tmp_path / "out", "w+") as out:
+        patched.setattr(local_main.sys, "stdout", out)
+        assert local_main._side_by_side(half("one", one), half("other", other)) == status
+        out.seek(0)
+        assert (capfdbinary.readouterr().out, out.read()) == (b"one\n", "other\n")  # never mixed
