@@ -22,9 +22,19 @@ def wrong_with(outputs: list) -> str | None:
             return _wrong_error(output["error"])
     if len(outputs) == 1 and isinstance(outputs[0], (dict, list)):
         return None
-    if not all(isinstance(output, str) and output.endswith(("\n\n", "\r\n\r\n")) for output in outputs):
+    if not all(isinstance(output, str) and (output.endswith(("\n\n", "\r\n\r\n")) or _lines(output))
+               for output in outputs):
         return f"neither one value nor whole events: {str(outputs)[:300]}"
     return None
+
+
+def _lines(text: str) -> bool:
+    """Whether it is whole lines, each a JSON object, as Ollama's routes stream them."""
+    *lines, rest = text.split("\n")
+    try:
+        return bool(lines) and not rest and all(isinstance(json.loads(line), dict) for line in lines)
+    except ValueError:
+        return False
 
 
 def _wrong_error(text: object) -> str | None:

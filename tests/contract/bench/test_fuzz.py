@@ -31,13 +31,15 @@ ERROR = json.dumps({"message": "no", "type": "t", "param": None, "code": 400, "j
 
 @pytest.mark.parametrize("outputs", [
     [{"answer": 1}], [[{"answer": 1}]], ["data: 1\n\n", "data: [DONE]\n\n"], [{"error": ERROR}],
-    ["data: 1\n\n", {"error": ERROR}]])
+    ["data: 1\n\n", {"error": ERROR}], ['{"a": 1}\n{"b": 2}\n', '{"done": true}\n']])
 def test_good_outputs(outputs):
     assert wrong_with(outputs) is None
 
 
 @pytest.mark.parametrize("outputs", [
-    [], ["\ud800\n\n"], [{"answer": {1}}], [{"a": 1}, {"b": 2}], ["data: 1"], ["data: 1\n\n", {"a": 1}], [None],
+    [], ["\ud800\n\n"],
+    [{"answer": {1}}], [{"a": 1}, {"b": 2}], ["data: 1"], ['{"a": 1}\n{"b"'], ['{"a": 1}\n1\n'], ["\n"],
+    ["data: 1\n\n", {"a": 1}], [None],
     [{"error": ERROR}, "data: 1\n\n"], [{"error": ERROR, "more": 1}], [{"error": {"message": "no"}}],
     [{"error": "no JSON"}], [{"error": ERROR.replace("400", '"400"')}],
     [{"error": ERROR.replace('"no"', '"Internal error of the worker (KeyError)."')}]])
