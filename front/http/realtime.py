@@ -45,7 +45,7 @@ async def session(request: web.Request, dial: Dial, gate: Gate, manners: Manners
     _check_origin(request, manners)
     caller = web.WebSocketResponse(protocols=(_PROTOCOL,), heartbeat=_HEARTBEAT, max_msg_size=_MESSAGE, compress=False,
                                    timeout=2.0)
-    if not caller.can_prepare(request):
+    if not _proper(caller, request):
         raise JobError("The handshake is no WebSocket's: it needs version 13 and a key of 16 bytes.")
     caller.headers.update(headers)
     record = current()
@@ -69,10 +69,23 @@ async def session(request: web.Request, dial: Dial, gate: Gate, manners: Manners
             await line.close(code)
 
 
+def _proper(caller: web.WebSocketResponse, request: web.Request) -> bool:
+    try:
+        return bool(caller.can_prepare(request))
+    except ValueError:  # a key that is no base64
+        return False
+
+
 def _check_origin(request: web.Request, manners: Manners) -> None:
     # Browsers ask nobody before they open a socket, unlike before a request.
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin and not manners.cors(request.headers) and urlsplit(origin).netloc != request.host:
+    if not origin or manners.cors(request.headers):
+        return
+    try:
+        own = urlsplit(origin).netloc == request.host
+    except ValueError:  # no address
+        own = False
+    if not own:
         raise JobError(f"Pages of {origin[:80]} may not open a session (CORS_ORIGINS).", type="permission_error",
                        code=403)
 

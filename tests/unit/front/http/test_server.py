@@ -163,3 +163,18 @@ async def test_what_has_to_be_upgraded_is_told_to_what():
     front.dial = lambda *_: None
     async with TestClient(TestServer(front.app())) as client, client.get("/v1/realtime") as response:
         assert response.status == 426 and response.headers["Upgrade"] == "websocket"
+
+
+@pytest.mark.parametrize(("head", "status"), [
+    ("Origin: http://[x", 403), ("Origin: \udcff", 403), ("Sec-WebSocket-Key: \udcff", 400),
+    ("Sec-WebSocket-Key: x", 400), ("Expect: \udcff", 417), ("X-Request-Id: \udcff\r\nOrigin: null", 403)])
+async def test_a_handshake_whose_headers_are_anything_is_its_callers_fault(head, status, capsys):
+    front = front_of(lambda *_: None)
+    front.dial = lambda *_: None
+    async with TestServer(front.app()) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write("GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+                     f"Sec-WebSocket-Version: 13\r\n{head}\r\n\r\n".encode("utf-8", "surrogateescape"))
+        assert f" {status} ".encode() in await asyncio.wait_for(reader.readline(), 30)
+        writer.close()
+    assert "Traceback" not in capsys.readouterr().out
