@@ -8,6 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from front.http.keys import Keys
+from front.http.server import later
 from meter.prometheus import CONTENT_TYPE, Prometheus
 
 PATH = "/metrics"
@@ -33,7 +34,7 @@ class Metrics:
             return web.Response(body=self._figures.text() + await self._of_engine(),
                                 headers={"Content-Type": CONTENT_TYPE})
 
-        app.router.add_get(PATH, answer)
+        app.router.add_get(PATH, answer, expect_handler=later)
 
     async def _of_engine(self) -> bytes:
         if self.engine is None:

@@ -49,15 +49,16 @@ class Front:
     def app(self, page: Iterable[web.RouteDef] = ()) -> web.Application:
         """Health, a page for people, and everything else, on one port."""
         app = web.Application()
-        app.router.add_route("GET", self._manners.health_path, self.health)  # HEAD comes with it
-        app.add_routes(page)
-        app.router.add_route("*", "/{path:.*}", self.request, expect_handler=_later)
+        app.router.add_get(self._manners.health_path, self.health, expect_handler=later)  # HEAD comes with it
+        for route in page:
+            app.router.add_get(route.path, route.handler, expect_handler=later)
+        app.router.add_route("*", "/{path:.*}", self.request, expect_handler=later)
         return app
 
     def health_app(self) -> web.Application:
         """Health alone, for a port of its own."""
         app = web.Application()
-        app.router.add_route("GET", self._manners.health_path, self.health)
+        app.router.add_get(self._manners.health_path, self.health, expect_handler=later)
         return app
 
     async def health(self, _request: web.Request) -> web.Response:
@@ -125,7 +126,7 @@ class Front:
         return self.answer
 
 
-async def _later(request: web.Request) -> None:
+async def later(request: web.Request) -> None:
     """A body that waits for a word is asked for once there is room for it (bodies.py)."""
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
         raise web.HTTPExpectationFailed(text="Expect can be 100-continue here.")

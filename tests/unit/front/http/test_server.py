@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from answer.running import Last
@@ -178,3 +179,23 @@ async def test_a_handshake_whose_headers_are_anything_is_its_callers_fault(head,
         assert f" {status} ".encode() in await asyncio.wait_for(reader.readline(), 30)
         writer.close()
     assert "Traceback" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_health_may_be_asked_with_head_and_without_a_key(apart):
+    front = Front(Keys(["sesame"]), Gate(4, 0), Manners(), lambda: Stage.READY)
+    async with TestClient(TestServer(front.health_app() if apart else front.app())) as client:
+        assert [(await client.request(method, "/ping")).status for method in ("GET", "HEAD")] == [200, 200]
+
+
+@pytest.mark.parametrize("path", ["/ping", "/", CHAT])
+async def test_whatever_is_expected_is_no_fault_of_the_worker(path, capsys):
+    async def page(_request):
+        return web.Response()
+
+    front = Front(Keys(["sesame"]), Gate(4, 0), Manners(), lambda: Stage.READY)
+    async with TestServer(front.app([web.get("/", page)])) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nExpect: ".encode() + b"\xff\r\n\r\n")
+        assert b" 417 " in await asyncio.wait_for(reader.readline(), 30)
+        writer.close()
