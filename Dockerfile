@@ -35,7 +35,7 @@ RUN unset PYTHONPATH \
  && python3 -m pip --python /opt/worker/bin/python check
 
 # Bytecode of all that the server imports: SGLang is installed in place in its image, where pip makes none, so that every
-# new container would compile it (on an H100 7 s and more of a start).
+# new container would compile it (3 to 7 s of a start on an H100).
 COPY builder/__init__.py builder/compile_bytecode.py builder/
 RUN python3 -m builder.compile_bytecode
 

@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -85,14 +86,14 @@ def _held_to(rate: float, mounted: Path) -> Iterator[None]:
     """This process and those that it starts read no more than `rate` bytes a second from what is mounted there."""
     number = os.stat(mounted).st_dev
     device, limit = f"{os.major(number)}:{os.minor(number)}", int(rate)
-    old = _CGROUPS / "blkio"
+    old, name = _CGROUPS / "blkio", f"slow-{uuid.uuid4().hex}"
     try:
         if old.is_dir():
-            root, group = old, old / f"slow-{os.getpid()}"
+            root, group = old, old / name
             group.mkdir()
             (group / "blkio.throttle.read_bps_device").write_text(f"{device} {limit}", encoding="ascii")
         else:
-            root, group = _CGROUPS, _CGROUPS / f"slow-{os.getpid()}"
+            root, group = _CGROUPS, _CGROUPS / name
             (root / "cgroup.subtree_control").write_text("+io", encoding="ascii")
             group.mkdir()
             (group / "io.max").write_text(f"{device} rbps={limit}", encoding="ascii")
@@ -104,8 +105,7 @@ def _held_to(rate: float, mounted: Path) -> Iterator[None]:
         yield
     finally:
         (before / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
-        with contextlib.suppress(OSError):
-            group.rmdir()
+        _within(_GONE_WITHIN, lambda: _removed(group))
 
 
 def _own_group(root: Path) -> str:
@@ -117,12 +117,28 @@ def _own_group(root: Path) -> str:
     return "/"
 
 
+def _removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:
+        return False  # a process that was killed has not ended yet
+    return True
+
+
 def _unmount(mounted: Path) -> None:
-    deadline = time.monotonic() + _GONE_WITHIN
-    while os.path.ismount(mounted):
-        if subprocess.run(["umount", str(mounted)], check=False, capture_output=True).returncode == 0:
-            return
+    def unmounted(*lazily: str) -> bool:
+        return not os.path.ismount(mounted) or subprocess.run(
+            ["umount", *lazily, str(mounted)], check=False, capture_output=True).returncode == 0
+
+    if not _within(_GONE_WITHIN, unmounted):
+        unmounted("-l")
+
+
+def _within(seconds: float, done: Callable[[], bool]) -> bool:
+    """Whether `done` came true in so many seconds; it is asked again and again."""
+    deadline = time.monotonic() + seconds
+    while not done():
         if time.monotonic() > deadline:
-            subprocess.run(["umount", "-l", str(mounted)], check=False, capture_output=True)
-            return
+            return False
         time.sleep(0.1)
+    return True
