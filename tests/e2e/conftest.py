@@ -11,10 +11,9 @@ import pytest
 import pytest_asyncio
 
 from local import corpus, environments
-from local.relay_engine import launch_relay
 from local.runpod_platform import Platform
-from tests.e2e.fronts import FRONTS
-from tests.over_http import KEY, OverHttp
+from tests.e2e.fronts import FRONTS, http_beside
+from tests.over_http import KEY
 from tests.support import free_port
 from tests.worker import WorkerProcess
 
@@ -49,12 +48,10 @@ async def behind_queue(real_environ):
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def over_http(behind_queue, real_environ):
+async def over_http(behind_queue):
     """(front, worker): a worker over HTTP, which stands before the same engine."""
-    environ = {**real_environ, "SGLANG_PORT": str(free_port()), "HEAD_START": "off", "MAX_CONCURRENCY": "256",
-               "SGLANG_LAUNCH_COMMAND": launch_relay(int(real_environ["SGLANG_PORT"]))}
-    async with OverHttp() as front, WorkerProcess(front, environ) as process:
-        yield front, await process.connected()
+    async with http_beside(behind_queue[1]) as pair:
+        yield pair
 
 
 @pytest.fixture(params=FRONTS)

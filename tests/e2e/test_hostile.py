@@ -1,5 +1,6 @@
 """Requests that end a bare engine, sent through the worker to a real one: refused or answered, and nobody is harmed."""
 
+import contextlib
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 from local import corpus
 from local.runpod_platform import Platform
 from tests.e2e import hostile_inputs as hostile
+from tests.e2e.fronts import http_beside
 from tests.support import free_port
 from tests.worker import WorkerProcess
 
@@ -16,6 +18,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PARIS, PARIS_ANSWER = corpus.EXCHANGES[0]
 # A grammar that is slow to compile slows the engine down while it is compiled: there is no telling in advance.
 SLOW = {"ebnf ambiguous"}
+
+
+@contextlib.asynccontextmanager
+async def both_before(environ):
+    """((platform, HTTP front), worker): both fronts of an engine of one test's own, whose worker it is."""
+    async with Platform() as platform, WorkerProcess(platform, environ, ready_within=240) as worker, http_beside(
+            await worker.connected()) as (front, _):
+        yield (platform, front), worker
 
 
 async def settle(platform, cases) -> None:
@@ -74,27 +84,28 @@ async def test_an_answer_stops_where_its_pattern_is_found(platform, worker, patt
 
 async def test_right_embeds_do_not_end_a_server_of_another_type(real_environ):
     environ = {**real_environ, "DISABLE_RADIX_CACHE": "true", "SGLANG_PORT": str(free_port())}
-    async with Platform() as platform, WorkerProcess(platform, environ, ready_within=240) as worker:
-        await worker.connected()
-        for case in hostile.OTHER_TYPE:
-            job = await (await platform.submit({"openai_route": case.route, "openai_input": case.body})).finished(240)
-            assert json.loads(job.error)["code"] == 400 and "bfloat16" in json.loads(job.error)["message"]
-        after = await platform.submit({"messages": [{"role": "user", "content": PARIS}], "temperature": 0})
-        await after.finished()
-        assert after.output[0]["choices"][0]["message"]["content"] == PARIS_ANSWER
+    async with both_before(environ) as (fronts, worker):
+        for platform in fronts:
+            for case in hostile.OTHER_TYPE:
+                job = await platform.submit({"openai_route": case.route, "openai_input": case.body})
+                await job.finished(240)
+                assert json.loads(job.error)["code"] == 400 and "bfloat16" in json.loads(job.error)["message"]
+            after = await platform.submit({"messages": [{"role": "user", "content": PARIS}], "temperature": 0})
+            await after.finished()
+            assert after.output[0]["choices"][0]["message"]["content"] == PARIS_ANSWER
         assert "restarting the engine" not in worker.output
 
 
 async def test_an_embedding_server_embeds_and_survives(real_environ):
     environ = {**real_environ, "IS_EMBEDDING": "true", "SGLANG_PORT": str(free_port())}
-    async with Platform() as platform, WorkerProcess(platform, environ, ready_within=240) as worker:
-        await worker.connected()
-        await settle(platform, hostile.EMBEDDING)
-        body = {"model": corpus.SERVED_NAME, "input": ["Paris", "Rome"]}
-        job = await (await platform.submit({"openai_route": "/v1/embeddings", "openai_input": body})).finished()
-        assert job.status == "COMPLETED", job.error
-        vectors = [entry["embedding"] for entry in job.output[0]["data"]]
-        assert len(vectors) == 2 and len(vectors[0]) == 64 and vectors[0] != vectors[1]
-        refused = await (await platform.submit({"messages": [{"role": "user", "content": PARIS}]})).finished()
-        assert "only embeds" in json.loads(refused.error)["message"]
+    async with both_before(environ) as (fronts, worker):
+        for platform in fronts:
+            await settle(platform, hostile.EMBEDDING)
+            body = {"model": corpus.SERVED_NAME, "input": ["Paris", "Rome"]}
+            job = await (await platform.submit({"openai_route": "/v1/embeddings", "openai_input": body})).finished()
+            assert job.status == "COMPLETED", job.error
+            vectors = [entry["embedding"] for entry in job.output[0]["data"]]
+            assert len(vectors) == 2 and len(vectors[0]) == 64 and vectors[0] != vectors[1]
+            refused = await (await platform.submit({"messages": [{"role": "user", "content": PARIS}]})).finished()
+            assert "only embeds" in json.loads(refused.error)["message"]
         assert "restarting the engine" not in worker.output

@@ -6,6 +6,7 @@ import pytest
 
 from local import corpus
 from local.runpod_platform import Platform
+from tests.e2e.fronts import http_beside
 from tests.support import free_port
 from tests.worker import WorkerProcess
 
@@ -19,14 +20,15 @@ async def test_what_people_write(real_environ, model_path, tmp_path):
                "MODEL_ID": f'"{model_path}"', "SERVED_MODEL_NAME": "gpt-oss:120b", "MAX_MODEL_LEN": "'1024'",
                "CUSTOM_CHAT_TEMPLATE": TEMPLATE}
     del environ["MODEL_NAME"]
-    async with Platform() as platform, WorkerProcess(platform, environ, ready_within=300) as worker:
-        await worker.connected()
-        listed = await (await platform.submit({"openai_route": "/v1/models"})).finished()
-        (model,) = listed.output[0]["data"]
-        assert (model["id"], model["max_model_len"]) == ("gpt-oss-120b", 1024)
-        question, answer = corpus.EXCHANGES[0]
-        job = await (await platform.submit({"openai_route": "/v1/chat/completions", "openai_input": {
-            "model": "gpt-oss-120b", "messages": [{"role": "user", "content": question}], "max_tokens": 40,
-            "temperature": 0}})).finished()
-        assert job.status == "COMPLETED", json.dumps(job.output)
-        assert job.output[0]["choices"][0]["message"]["content"] == answer
+    async with Platform() as platform, WorkerProcess(platform, environ, ready_within=300) as worker, http_beside(
+            await worker.connected()) as (front, _):
+        for way in (platform, front):
+            listed = await (await way.submit({"openai_route": "/v1/models"})).finished()
+            (model,) = listed.output[0]["data"]
+            assert (model["id"], model["max_model_len"]) == ("gpt-oss-120b", 1024)
+            question, answer = corpus.EXCHANGES[0]
+            job = await (await way.submit({"openai_route": "/v1/chat/completions", "openai_input": {
+                "model": "gpt-oss-120b", "messages": [{"role": "user", "content": question}], "max_tokens": 40,
+                "temperature": 0}})).finished()
+            assert job.status == "COMPLETED", json.dumps(job.output)
+            assert job.output[0]["choices"][0]["message"]["content"] == answer
