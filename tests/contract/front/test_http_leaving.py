@@ -70,7 +70,8 @@ async def test_two_hundred_who_leave_at_any_moment_leave_every_place_and_all_mem
     async with asyncio.timeout(60):
         while await read(http, {"messages": say({}), "pad": "x" * 2_900_000}) != 200:
             pass
-    assert "Traceback" not in http.worker.output and KEY not in http.worker.output
+    for word in ("internal error", "the HTTP server: ", KEY):  # the scripted engine has traces of its own
+        assert word not in http.worker.output
 
 
 async def read(http, body) -> int:
