@@ -400,7 +400,7 @@ async def test_a_full_queue_is_tried_again_and_what_outlasts_the_drain_fails(rea
         for job in (first, text):
             await job.finished(UP)
             assert job.status == "COMPLETED", job.error
-        assert any('"POST /v1/chat/completions HTTP/1.1" 503' in line for line in worker.lines)
+        await worker.line('"POST /v1/chat/completions HTTP/1.1" 503', UP)
 
         with Tree(worker) as tree:
             stream = await platform.submit(endless(PLANETS, stream=True))
