@@ -20,11 +20,11 @@ async def test_it_goes_on_where_it_was(behind_queue):
     platform, worker = behind_queue
     thawed, restarts = worker.output.count("thawed after "), worker.output.count("restarting the engine")
     job = await platform.submit(LONG)
-    await job.chunk(0)
+    await job.chunk(0, 300)
     with frozen(worker.process.pid) as stopped:
         assert not job.is_final and len(stopped) >= 5
         await asyncio.sleep(LONGEST + 2.0)
-    await job.finished(120)
+    await job.finished(300)
     assert job.status == "COMPLETED", job.error
     assert sse(job)[-1]["choices"][0]["finish_reason"] == "length"
     with frozen(worker.process.pid):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from types import SimpleNamespace
 
 import aiohttp
@@ -10,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from clock import awake
 from front.queue import delivery
 from front.queue.delivery import CHUNK_LIMIT, RESULT_LIMIT, Chunk, Delivery, parts, streams
 
@@ -142,10 +142,10 @@ async def test_what_fails_is_tried_again(opened, monkeypatch, failure):
 
 async def test_when_a_result_was_posted_is_known(opened):
     site, posts, session = await opened()
-    before = time.monotonic()
+    before = awake()
     await posts.result(session, {"output": ["a"]}, JOB)
     task = asyncio.current_task()
-    assert posts.answered(task, before) and not posts.answered(task, time.monotonic())
+    assert posts.answered(task, before) and not posts.answered(task, awake())
 
 
 async def test_what_keeps_failing_is_given_up_and_the_stream_has_a_hole(opened):

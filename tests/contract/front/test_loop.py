@@ -6,13 +6,13 @@ with the SDK's own functions against the platform's stand-in.
 
 import asyncio
 import contextlib
-import time
 
 import pytest
 from runpod.http_client import TooManyRequests
 from runpod.serverless.modules.rp_logger import RunPodLogger
 from runpod.serverless.modules.worker_state import JobsProgress
 
+from clock import awake
 from front.queue import loop, polls
 from front.queue.delivery import Delivery
 from front.queue.loop import JobLoop
@@ -31,7 +31,7 @@ class Posts(Delivery):
 
     async def result(self, session, job_data, job, is_stream=False):
         self.results.append((job["id"], job_data))
-        self._answered[asyncio.current_task()] = time.monotonic()
+        self._answered[asyncio.current_task()] = awake()
 
     def hurry(self, limit):
         self.hurried = limit
