@@ -15,13 +15,13 @@ import json
 import os
 import shlex
 import signal
-import socket
 import sys
 
 import aiohttp
 from aiohttp import web
 
 from local import recorded
+from local.ports import free_port
 
 _MAX_BODY = 64 * 2**20
 
@@ -77,15 +77,9 @@ class Recorder:
                 self._quiet.set()
 
 
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 async def run(flags: list[str]) -> int:
     """Until the server behind has ended; returns its status."""
-    place, behind = flags.index("--port") + 1, _free_port()
+    place, behind = flags.index("--port") + 1, free_port()
     port, flags[place] = int(flags[place]), str(behind)
     server = await asyncio.create_subprocess_exec(*shlex.split(os.environ["RECORD_COMMAND"]), *flags)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.terminate)

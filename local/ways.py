@@ -13,16 +13,10 @@ import socket
 
 import aiohttp
 
+from local.ports import free_port
 from local.runpod_platform import Platform
 
 ASK_AGAIN = 0.2  # seconds between two questions for health
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Queue:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 from engine import Engine
+from local.ports import free_port  # noqa: F401  whoever needs one has it from here
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = f"{sys.executable} -m local.scripted_engine"
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def say(script: dict, text: str = "") -> list[dict]:

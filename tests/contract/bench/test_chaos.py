@@ -16,7 +16,7 @@ from tests.worker import WorkerProcess, contract_environ
 NO_FACTS = Facts({}, {}, 8.0, frozenset())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_nothing_is_lost_hung_duplicated_or_corrupted():
     plan = chaos_plan.make(seed=1, count=300, concurrency=32, faults=4)
     report = await Chaos(plan, 1, 32).run()

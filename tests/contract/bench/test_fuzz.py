@@ -8,7 +8,7 @@ from bench import fuzz, fuzz_corpus
 from bench.fuzz_checks import wrong_with
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_no_input_breaks_the_handler():
     report = fuzz.run(inputs=500, seed=2)
     assert report.clean, report.markdown() + "\n" + "\n".join(report.problems)

@@ -8,7 +8,7 @@ from bench.trials_platform import _filling
 from local.platform_records import Job, Policy
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", trials.TRIALS)
 async def test_trial(name):
     problems = await trials.run(name)
