@@ -76,6 +76,8 @@ class WorkerRoutes:
             return self.platform.store.queue or self.platform.closing.is_set()
         if not await self._held("queue", ready) or self.platform.closing.is_set():
             return web.Response(status=204)
+        if request.transport is None or request.transport.is_closing():  # who asked has gone
+            return web.Response(status=204)
         jobs = [{"id": job.id, "input": job.input} for job in self.platform.store.take(worker_id, most)]
         return web.json_response(jobs if batch else jobs[0])
 

@@ -598,3 +598,22 @@ async def test_the_program_prints_what_a_worker_needs_and_serves(tmp_path, http,
     finally:
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
+
+
+async def test_a_job_is_not_handed_to_who_asked_and_went_away():
+    async with Platform() as platform, aiohttp.ClientSession() as session:
+        environ = platform.worker_environ()
+        url = environ["RUNPOD_WEBHOOK_GET_JOB"].replace("$ID", "worker-1")
+        headers = {"Authorization": environ["RUNPOD_AI_API_KEY"]}
+        for count in range(1, 4):
+            gone = asyncio.create_task(session.get(url, headers=headers))
+            await platform.wait_for(lambda count=count: platform.begun["job-take"] == count)
+            gone.cancel()
+            await asyncio.wait([gone])
+        while session.connector._acquired or session.connector._conns:  # noqa: ASYNC110  closed on this side
+            await asyncio.sleep(0)
+        for _ in range(50):  # and on the other
+            await asyncio.sleep(0)
+        job = await platform.submit({"text": "Hi"})
+        async with session.get(url, headers=headers) as response:
+            assert (await response.json())["id"] == job.id
