@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -89,7 +90,13 @@ async def serve(options: argparse.Namespace, life: Life, script: Script, childre
     return 0
 
 
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """A client that has gone is nothing that SGLang would show a trace of; its log is read for traces."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ConnectionError))
+
+
 def main(argv: list[str] | None = None) -> int:
+    logging.getLogger("aiohttp.server").addFilter(_worth_a_line)
     options, _ = parser().parse_known_args(argv)
     life = Life.read(options.life)
     script = Script().updated(json.loads(options.script) if options.script else {})
