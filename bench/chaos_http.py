@@ -32,8 +32,7 @@ _AFTER_REFUSAL = 1.0  # seconds that a client stays away which was told that the
 _LATE = 15.0  # seconds that the engine may go on for a client that has gone: a bound for a busy machine, not a figure
 _EMPTY_WITHIN = 60.0  # seconds until nothing is left; idle connections to the engine are kept for 30
 _GROWTH = 30.0  # megabytes that the process may keep of the load
-# Not every trace: the scripted engine has some of its own when connections break, and its lines are among the worker's.
-_TROUBLE = re.compile("internal error|never retrieved|never awaited|Unclosed|Task was destroyed|Exception in thread")
+_TROUBLE = re.compile("internal error|never retrieved|never awaited|Unclosed|Task was destroyed|Traceback")
 
 
 class HttpChaos:
