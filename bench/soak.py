@@ -16,8 +16,10 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+import aiohttp
 
 from bench.chaos_checks import READERS, Corrupt
 from local.platform_records import Limits
@@ -103,6 +105,37 @@ def question(index: int) -> tuple[dict, str, str]:
             ({"text": script, "stream": True}, "generate-stream", text))[index % 5]
 
 
+async def fed(report: Report, worker: WorkerProcess, at_once: int, every: int, progress: Callable[[str], None],
+              ask: Callable[[int], Awaitable[None]], forget: Callable[[], object] = lambda: None) -> None:
+    """`ask(index)` for each of the report's jobs, `at_once` at a time, and a sample of the worker after every so many;
+    then its end. What `ask` raises is a job that went wrong. `forget`: called now and then, to let go of what is kept
+    of jobs that are over."""
+    room, ended, started = asyncio.Semaphore(at_once), 0, time.monotonic()
+
+    async def one(index: int) -> None:
+        nonlocal ended
+        try:
+            await ask(index)
+        except (Corrupt, aiohttp.ClientError, TimeoutError, ValueError) as error:
+            report.wrong.append(f"job {index}: {type(error).__name__} {error}"[:500])
+        ended += 1
+        if ended % every == 0:
+            report.samples.append(sample(worker.process.pid, ended))
+        if ended % (20 * every) == 0:
+            progress(f"{time.monotonic() - started:5.0f} s: {ended} of {report.jobs}, {report.samples[-1].values}")
+            worker.lines.clear()
+            forget()
+        room.release()
+
+    async with asyncio.TaskGroup() as group:
+        for index in range(report.jobs):
+            await room.acquire()
+            group.create_task(one(index))
+    report.idle = sample(worker.process.pid, ended)
+    worker.process.terminate()
+    report.status = await worker.ended(60)
+
+
 async def run(jobs: int, concurrency: int, every: int, progress: Callable[[str], None]) -> Report:
     """Feed the jobs, `concurrency` and a few waiting, and sample the worker."""
     report, started = Report(jobs, concurrency), time.monotonic()
@@ -110,34 +143,15 @@ async def run(jobs: int, concurrency: int, every: int, progress: Callable[[str],
     async with (Platform(limits=Limits(keep_run=20.0), long_poll=5) as platform,
                 WorkerProcess(platform, environ) as worker):
         await worker.line("serving tiny", 120)
-        room, ended = asyncio.Semaphore(concurrency * 2), 0
 
-        async def one(index: int) -> None:
-            nonlocal ended
+        async def ask(index: int) -> None:
             job_input, reading, text = question(index)
             job = await platform.submit(job_input)
             await job.finished(120)
-            try:
-                if job.status != "COMPLETED" or READERS[reading](job.output) != [text]:
-                    raise Corrupt(f"{job.status} {job.error} {job.output}")
-            except Corrupt as error:
-                report.wrong.append(f"job {index}: {error}"[:500])
-            ended += 1
-            if ended % every == 0:
-                report.samples.append(sample(worker.process.pid, ended))
-            if ended % (20 * every) == 0:
-                progress(f"{time.monotonic() - started:5.0f} s: {ended} of {jobs}, {report.samples[-1].values}")
-                platform.calls.clear()
-                worker.lines.clear()
-            room.release()
+            if job.status != "COMPLETED" or READERS[reading](job.output) != [text]:
+                raise Corrupt(f"{job.status} {job.error} {job.output}")
 
-        async with asyncio.TaskGroup() as group:
-            for index in range(jobs):
-                await room.acquire()
-                group.create_task(one(index))
-        report.idle = sample(worker.process.pid, ended)
-        worker.process.terminate()
-        report.status = await worker.ended(60)
+        await fed(report, worker, concurrency * 2, every, progress, ask, platform.calls.clear)
     report.seconds = time.monotonic() - started
     return report
 

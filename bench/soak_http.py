@@ -10,7 +10,7 @@ from collections.abc import Callable
 import aiohttp
 
 from bench.chaos_checks import READERS, Corrupt
-from bench.soak import Report, question, sample
+from bench.soak import Report, fed, question
 from tests.support import free_port
 from tests.worker import WorkerProcess, contract_environ
 
@@ -27,30 +27,12 @@ async def run(jobs: int, concurrency: int, every: int, progress: Callable[[str],
     async with WorkerProcess(None, environ) as worker, aiohttp.ClientSession(
             f"http://127.0.0.1:{environ['PORT']}", connector=aiohttp.TCPConnector(limit=0)) as session:
         await worker.line("serving over HTTP", 120)
-        room, ended = asyncio.Semaphore(concurrency), 0
 
-        async def one(index: int) -> None:
-            nonlocal ended
-            try:
-                async with asyncio.timeout(120):
-                    await (_left(session, index) if index % _LEAVES == 0 else _asked(session, index))
-            except (Corrupt, aiohttp.ClientError, TimeoutError, ValueError) as error:
-                report.wrong.append(f"request {index}: {type(error).__name__} {error}"[:500])
-            ended += 1
-            if ended % every == 0:
-                report.samples.append(sample(worker.process.pid, ended))
-            if ended % (20 * every) == 0:
-                progress(f"{time.monotonic() - started:5.0f} s: {ended} of {jobs}, {report.samples[-1].values}")
-                worker.lines.clear()
-            room.release()
+        async def ask(index: int) -> None:
+            async with asyncio.timeout(120):
+                await (_left(session, index) if index % _LEAVES == 0 else _asked(session, index))
 
-        async with asyncio.TaskGroup() as group:
-            for index in range(jobs):
-                await room.acquire()
-                group.create_task(one(index))
-        report.idle = sample(worker.process.pid, ended)
-        worker.process.terminate()
-        report.status = await worker.ended(60)
+        await fed(report, worker, concurrency, every, progress, ask)
     report.seconds = time.monotonic() - started
     return report
 
