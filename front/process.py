@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -19,6 +21,11 @@ _M_MMAP_THRESHOLD, _LARGE = -3, 2**16  # malloc.h; bytes
 LAST_RESORT = 15.0  # seconds beyond its patience after which a process ends, whatever holds it up
 LAST_PATIENCE = 5.0  # seconds that running jobs get to deliver their failure after the engine was lost
 AFTERWARDS = 60.0  # seconds for what follows: the engine's end, and the last save of its kernels
+_AGAIN = 0.2  # seconds after which an exit that got lost is raised once more
+
+
+class _Leaving(SystemExit):
+    """The interpreter's orderly end, raised from a signal's handler."""
 
 
 def settle_memory() -> None:
@@ -50,11 +57,13 @@ class Ending:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[float], None] | None = None
         self._signalled = False
+        self._raised = False  # and nothing tells yet that it was not in vain
         self._latest = 0.0  # by clock.awake
         listen(lambda seconds: utils.log(f"thawed after {seconds:.1f} s"))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heed)
-        signal.signal(signal.SIGALRM, self._cut_short)
+        signal.signal(signal.SIGALRM, self._in_time)
+        atexit.register(self._left)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[float], None]) -> None:
         """Run `main` on an event loop of its own, until it returns.
@@ -94,19 +103,43 @@ class Ending:
             os.write(1, b"second signal: ending at once\n")
             os._exit(128 + number)
         self._signalled = True
+        self._leave()
+
+    def _leave(self) -> None:
+        """Have the loop stop, or raise the exit where there is none."""
         if self._loop is None or self._stop is None or self._loop.is_closed():
-            self._end_within(AFTERWARDS)
-            raise SystemExit(self.status)
+            if not self._raised:
+                self._end_within(AFTERWARDS)
+            self._raised = True
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+            raise _Leaving(self.status)
+        self._raised = False
         self._end_within(self._patience + LAST_RESORT)
         self._loop.call_soon_threadsafe(self._stop, self._patience)
+
+    def _left(self) -> None:
+        self._raised = False
 
     def _end_within(self, seconds: float) -> None:
         self._latest = awake() + seconds
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def _cut_short(self, _number: int, _frame: FrameType | None) -> None:
-        if (left := self._latest - awake()) > 0.1:  # the process was frozen meanwhile
+    def _in_time(self, _number: int, _frame: FrameType | None) -> None:
+        if (left := self._latest - awake()) > 0.1:  # the process was frozen meanwhile, or an exit has been raised
+            # What a handler raises is lost where the signal met a finalizer or a weak reference's callback: Python
+            # prints it and goes on.
+            if self._raised and not _on_its_way():
+                self._leave()
+            self._raised = False
             signal.setitimer(signal.ITIMER_REAL, left)
             return
         os.write(1, b"the worker does not end in time: ending at once\n")
         os._exit(1)
+
+
+def _on_its_way() -> bool:
+    """Whether what the main thread does is done on account of the exit: in a `finally`, or at a context's end."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, _Leaving):
+        error = error.__context__
+    return error is not None

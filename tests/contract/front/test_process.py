@@ -10,7 +10,7 @@ from tests.support import ROOT
 
 # `shape` is what main() does; the process says "up" when it runs, and each call of stop with its patience.
 CODE = """
-import asyncio, os, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time, weakref
 from front import process
 process.LAST_RESORT = process.AFTERWARDS = float(sys.argv[2])
 ending = process.Ending(7.0)
@@ -41,6 +41,25 @@ async def abandoned():
 def early():
     say("up")
     time.sleep(60)
+
+def early_in_a_callback():
+    class Thing:
+        pass
+    thing = Thing()
+    kept = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM) or say("up"))
+    del thing
+    say("the exit was lost")
+    time.sleep(60)
+
+def early_and_long():
+    try:
+        early()
+    finally:
+        try:
+            raise OSError("another one")
+        except OSError:
+            time.sleep(5 * process._AGAIN)
+        say("all of it")
 
 def early_and_slow():
     try:
@@ -92,6 +111,15 @@ async def test_a_signal_stops_what_runs(number):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_before_anything_runs_ends_in_order(number):
     assert await lives("early", number) == (0, ["up", "ended"])
+
+
+async def test_a_signal_that_meets_a_callback_whose_errors_python_ignores_ends_in_order_too():
+    status, lines = await lives("early_in_a_callback")
+    assert status == 0 and lines[-2:] == ["the exit was lost", "ended"]
+
+
+async def test_an_orderly_end_is_not_disturbed():
+    assert await lives("early_and_long", signal.SIGTERM) == (0, ["up", "all of it", "ended"])
 
 
 async def test_a_second_signal_ends_at_once():
