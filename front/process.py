@@ -118,7 +118,10 @@ class Ending:
         self._loop.call_soon_threadsafe(self._stop, self._patience)
 
     def _left(self) -> None:
-        self._raised = False
+        # Soon Python gives every signal back to the system, for which this one ends a process.
+        if self._raised:
+            self._raised = False
+            signal.setitimer(signal.ITIMER_REAL, max(self._latest - awake(), 1.0))
 
     def _end_within(self, seconds: float) -> None:
         self._latest = awake() + seconds

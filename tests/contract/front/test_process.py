@@ -61,6 +61,15 @@ def early_and_long():
             time.sleep(5 * process._AGAIN)
         say("all of it")
 
+class Slow:
+    def __del__(self, sleep=time.sleep, seconds=5 * process._AGAIN):
+        sleep(seconds)
+
+def early_before_a_slow_end_of_the_interpreter():
+    global last
+    last = Slow()
+    early()
+
 def early_and_slow():
     try:
         early()
@@ -120,6 +129,10 @@ async def test_a_signal_that_meets_a_callback_whose_errors_python_ignores_ends_i
 
 async def test_an_orderly_end_is_not_disturbed():
     assert await lives("early_and_long", signal.SIGTERM) == (0, ["up", "all of it", "ended"])
+
+
+async def test_nor_is_the_interpreters_own_end():
+    assert await lives("early_before_a_slow_end_of_the_interpreter", signal.SIGTERM) == (0, ["up", "ended"])
 
 
 async def test_a_second_signal_ends_at_once():
