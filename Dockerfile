@@ -81,6 +81,7 @@ COPY answer/ answer/
 COPY front/ front/
 COPY meter/ meter/
 COPY clock/ clock/
+COPY fit/ fit/
 COPY local/ local/
 
 # The worker checks settings against the flags of the SGLang that is in this very image. The committed

@@ -1,0 +1,114 @@
+"""How the server is to be started, as far as it costs memory: fields named after SGLang's flags. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from fit.model import FitError
+
+
+@dataclass(frozen=True)
+class Serving:
+    """None is SGLang's own choice. Sizes in tokens, requests or GPUs.
+
+    draft: the config.json of a draft model; draft_bytes: of its weights, where they are known.
+    """
+
+    tp_size: int | None = None
+    pp_size: int = 1
+    dp_size: int = 1
+    enable_dp_attention: bool = False
+    context_length: int | None = None
+    dtype: str = "auto"
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+    mem_fraction_static: float | None = None
+    max_total_tokens: int | None = None
+    max_running_requests: int | None = None
+    chunked_prefill_size: int | None = None
+    max_prefill_tokens: int = 16384
+    page_size: int = 1
+    cuda_graph_max_bs: int | None = None
+    disable_cuda_graph: bool = False
+    disable_prefill_cuda_graph: bool = False
+    disable_radix_cache: bool = False
+    disable_overlap_schedule: bool = False
+    disable_hybrid_swa_memory: bool = False
+    swa_full_tokens_ratio: float | None = None
+    mamba_full_memory_ratio: float = 0.9
+    max_mamba_cache_size: int | None = None
+    mamba_ssm_dtype: str | None = None
+    speculative_algorithm: str | None = None
+    speculative_num_draft_tokens: int | None = None
+    max_lora_rank: int = 0
+    max_loras_per_batch: int = 8
+    cpu_offload_gb: int = 0
+    draft: Mapping[str, Any] | None = None
+    draft_bytes: int | None = None
+
+    def on(self, count: int) -> Serving:
+        """With tp_size settled for `count` GPUs, as the worker does it: all of them, divided by the other two sizes.
+
+        Raises FitError where the sizes do not come out.
+        """
+        others = self.pp_size * (1 if self.enable_dp_attention else self.dp_size)
+        tp = self.tp_size or max(1, count // others)
+        if count < 1 or min(tp, self.pp_size, self.dp_size) < 1:
+            raise FitError("there must be at least one GPU")
+        if tp * others > count:
+            raise FitError(f"tp_size {tp} x {others} other ranks want {tp * others} GPUs, and there are {count}")
+        return replace(self, tp_size=tp)
+
+    @property
+    def tp(self) -> int:
+        return self.tp_size or 1
+
+    @property
+    def attention_tp(self) -> int:
+        """Ranks that share out the attention of one request."""
+        return max(1, self.tp // self.dp_size) if self.enable_dp_attention else self.tp
+
+
+# Flags whose name differs from the field that they fill.
+_ALIASES = {"cuda_graph_max_bs_decode": "cuda_graph_max_bs", "quantization_method": "quantization"}
+
+
+def from_flags(flags: Mapping[str, Any]) -> Serving:
+    """Of `{"--context-length": "16k" | 16384, "--disable-cuda-graph": True, …}`; flags of no matter are left out.
+
+    Raises FitError for a value that is no number.
+    """
+    readers: dict[str, Callable[[Any], Any]] = {}
+    for field in fields(Serving):
+        kind = str(field.type)
+        readers[field.name] = (_truth if kind == "bool" else _whole if kind.startswith("int") else
+                               float if kind.startswith("float") else str)
+    values = {}
+    for flag, value in flags.items():
+        name = flag.lstrip("-").replace("-", "_")
+        name = _ALIASES.get(name, name)
+        if name in readers and name not in ("draft", "draft_bytes") and value is not None:
+            try:
+                values[name] = readers[name](value)
+            except (TypeError, ValueError):
+                raise FitError(f"{flag} {value!r} is no number") from None
+    return Serving(**values)
+
+
+def _truth(value: Any) -> bool:
+    return value if isinstance(value, bool) else str(value).strip().lower() in ("", "1", "true", "yes", "on")
+
+
+_UNITS = {"k": 10 ** 3, "M": 10 ** 6, "G": 10 ** 9, "T": 10 ** 12, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30,
+          "Ti": 1 << 40}
+
+
+def _whole(value: Any) -> int:
+    """With a suffix as SGLang reads it (human_readable_int in srt/utils/common.py)."""
+    text = str(value).strip()
+    for suffix, unit in _UNITS.items():
+        if text.endswith(suffix):
+            return int(float(text.removesuffix(suffix)) * unit)
+    return int(text)
