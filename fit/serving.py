@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -95,6 +95,18 @@ def from_flags(flags: Mapping[str, Any]) -> Serving:
             except (TypeError, ValueError):
                 raise FitError(f"{flag} {value!r} is no number") from None
     return Serving(**values)
+
+
+def from_words(words: Sequence[str]) -> Serving:
+    """Of a command line: `["--context-length", "16k", "--tp-size=2", "--disable-cuda-graph"]`."""
+    flags: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("--"):
+            flags[name] = value if equals else True
+        elif flags and flags[last := next(reversed(flags))] is True:
+            flags[last] = word
+    return from_flags(flags)
 
 
 def _truth(value: Any) -> bool:
