@@ -44,11 +44,25 @@ _PLAIN_MLP = frozenset((
 _QKV_BIAS = frozenset(("qwen", "qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text",
                        "chatglm", "gpt2", "bert", "roberta", "xlm-roberta", "opt", "phi", "starcoder2"))
 _COMPRESSED = "DeepseekV4"
+# multimodal_breakable_cuda_graph_supported_model_archs: the others that see images have no graphs of prefill.
+_IMAGE_GRAPHS = frozenset((
+    "MiniMaxM3SparseForConditionalGeneration", "Cohere2VisionForConditionalGeneration",
+    "Glm5NextForConditionalGeneration", "InternS2MobiusForConditionalGeneration",
+    "PaddleOCRVLForConditionalGeneration", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration",
+    "Qwen4ExpForConditionalGeneration", "MuseGlimmerForConditionalGeneration", "MuseSparkForConditionalGeneration",
+    "KimiK3ForConditionalGeneration", "KimiK25ForConditionalGeneration"))
 
 
 def compressed(model: Model) -> bool:
     """DeepSeek V4 compresses its cache in ways of its own."""
     return model.architecture.startswith(_COMPRESSED)
+
+
+def prefill_graphs(model: Model) -> bool:
+    """Whether SGLang captures graphs of prefill (disable_breakable_cudagraph_if_incompatible in
+    srt/arg_groups/cuda_graph_hook.py)."""
+    delta = isinstance(model.text.get("linear_attn_config"), Mapping)
+    return not delta and (not model.multimodal or model.architecture in _IMAGE_GRAPHS)
 
 
 def tied_by_default(model_type: str) -> bool:

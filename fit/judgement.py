@@ -100,8 +100,11 @@ def judge(config: Mapping[str, Any], gpu: str | Gpu, count: int = 1, serving: Se
 
 
 def over_pools(config: Mapping[str, Any], pools: Iterable[str] = tuple(POOLS), counts: Iterable[int] = COUNTS,
-               **settings: Any) -> list[Judgement]:
-    """On each pool with the fewest GPUs that do, or the most of `counts` where none do."""
+               least: int = 1, **settings: Any) -> list[Judgement]:
+    """On each pool with the fewest GPUs that hold `least` requests, or the most of `counts` where none do.
+
+    `settings` are those of judge(). Raises FitError where no number of GPUs can be judged.
+    """
     found = []
     counts = sorted(counts)
     for pool in pools:
@@ -113,7 +116,7 @@ def over_pools(config: Mapping[str, Any], pools: Iterable[str] = tuple(POOLS), c
                 if count == counts[-1] and last is None:
                     raise
                 continue
-            if last.fits:
+            if last.fits and last.requests >= least:
                 break
         if last:
             found.append(last)

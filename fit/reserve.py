@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fit import families
 from fit.gpus import Gpu
 from fit.model import Model
 from fit.serving import Serving
@@ -56,8 +57,7 @@ def _graphs(model: Model, serving: Serving, chunk: int, batch: int) -> float:
     mib += batch * 2
     if serving.enable_dp_attention and serving.dp_size > 1:
         mib += batch * serving.dp_size * (4.5 if batch > 300 else 3)
-    # Prefill graphs are off with pipeline parallelism, and for models with images that are not on SGLang's list.
-    if serving.disable_prefill_cuda_graph or serving.pp_size > 1 or model.multimodal:
+    if serving.disable_prefill_cuda_graph or serving.pp_size > 1 or not families.prefill_graphs(model):
         return mib
     if model.latent:
         return mib + 1.5 * 1024

@@ -61,6 +61,11 @@ class Serving:
             raise FitError(f"tp_size {tp} x {others} other ranks want {tp * others} GPUs, and there are {count}")
         return replace(self, tp_size=tp)
 
+    def drafting(self, draft: Mapping[str, Any] | None, draft_bytes: int | None) -> Serving:
+        """With a draft model, by its config.json and the bytes of its weights."""
+        return replace(self, draft=draft, draft_bytes=draft_bytes,
+                       speculative_algorithm=self.speculative_algorithm or "STANDALONE")
+
     @property
     def tp(self) -> int:
         return self.tp_size or 1

@@ -18,9 +18,9 @@ from server import headstart
 from server.diagnosis import diagnose
 from server.processes import started_at
 from server.states import FINAL
-from settings import flags
+from settings import flags, gpus
 from settings.config import Settings
-from start import bytecode, start_report, warmup
+from start import bytecode, outlook, start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
@@ -48,6 +48,7 @@ class ColdStart:
         self._ahead: ReadAhead | None = None  # of the first start: later ones find what that one read
         self._environ: dict[str, str] = {}
         self._bytecode: bytecode.Bytecode | None = None
+        self._fit: dict[str, Any] = {}
         self._reported = self._launched = self._ready = False
         self._polled: Span | None = None
         self._timeline = Timeline()  # of the newest start, in seconds since `engine.started_at`
@@ -121,6 +122,7 @@ class ColdStart:
         self._engine, self._launched = engine, True
         # Now, before the server writes its own.
         threading.Thread(target=self._look_for_bytecode, name="bytecode", daemon=True).start()
+        threading.Thread(target=self._look_whether_it_fits, name="outlook", daemon=True).start()
         if self._ahead:
             self._ahead.begin()
         if self._cache:
@@ -130,6 +132,15 @@ class ColdStart:
         found = self._bytecode = bytecode.look(self.settings.launch_command, self._environ)
         if found and found.missing:
             utils.log(bytecode.sentence(found), "warn")
+
+    def _look_whether_it_fits(self) -> None:
+        try:
+            if found := outlook.look(self.settings.server_args, self._snapshot, gpus.devices()):
+                self._fit = found.facts
+                for line in found.warnings:
+                    utils.log(line, "warn")
+        except Exception as error:  # an estimate is no reason to trouble a start
+            utils.log(f"whether the model fits is not known: {type(error).__name__}: {error}", "debug")
 
     def ready(self, after: float) -> None:
         """The server is ready, `after` seconds since its start."""
@@ -157,6 +168,7 @@ class ColdStart:
         self._polled = Span("first poll", last, max(last, awake()))
         spans = [*self._spans, *self._beside(), *server, self._polled]
         facts: dict[str, Any] = {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
+        facts |= {"fit": self._fit} if self._fit else {}
         facts |= {"bytecode": self._bytecode._asdict()} if self._bytecode and self._bytecode.missing else {}
         utils.log(start_report.structured(spans, facts))
         if self.wanted.svg:
