@@ -84,11 +84,11 @@ COPY clock/ clock/
 COPY fit/ fit/
 COPY local/ local/
 
-# The worker checks settings against the flags of the SGLang that is in this very image. The committed
-# snapshot belongs to the default base; with another base the differences are shown here and the snapshot is
-# written anew. Needs no GPU: only SGLang's argument parser is imported, no kernel library.
+# The worker checks settings against the flags of the SGLang that is in this very image: its own parser is read, and
+# what differs from the snapshot that is committed for its version, or else for the default base, is shown here. Needs
+# no GPU: only SGLang's argument parser is imported, no kernel library.
 # The last line proves that the worker starts on what was installed, and shows its defaults in the build log.
-RUN { python3 -m builder.flag_snapshot --check || python3 -m builder.flag_snapshot; } \
+RUN python3 -m builder.flag_snapshot --take \
  && /opt/worker/bin/python -E -m compileall -q . \
  && /opt/worker/bin/python -E handler.py --print-config
 

@@ -78,7 +78,7 @@ target "cuda13" {
   tags = ["${IMAGE}:${VERSION}-cuda13", "${IMAGE}:${VERSION}"]
 }
 
-# An older SGLang, because this one's image needs CUDA 13; the build writes a flag snapshot of its own.
+# An older SGLang, because this one's image needs CUDA 13; builder/flags-0.5.19.json has its flags.
 target "cuda129" {
   inherits = ["_worker"]
   args = {

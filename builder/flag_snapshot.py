@@ -2,6 +2,8 @@
 
     python -m builder.flag_snapshot           writes the snapshot
     python -m builder.flag_snapshot --check   compares only; exit status 1 and a summary on drift
+    python -m builder.flag_snapshot --take    writes it too, and says how the committed one of that version differs;
+                                              how an image gets the flags of its own SGLang
 
 Run it with a Python that has SGLang. The worker reads the snapshot and never imports SGLang, which costs
 seconds and takes GPU memory. The source is `ServerArgs.add_cli_args` (sglang/srt/server_args.py) itself, so
@@ -33,6 +35,8 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+
+from builder.flag_drift import drift
 
 SNAPSHOT = Path(__file__).with_name("flags.json")
 _HELP_LIMIT = 200
@@ -143,38 +147,32 @@ def dumps(snapshot: dict) -> str:
     return (f'{{\n  "sglang": {json.dumps(snapshot["sglang"])},\n  "flags": {{\n' + ",\n".join(lines) + "\n  }\n}\n")
 
 
-def drift(committed: dict, current: dict) -> list[str]:
-    """What differs, one line each; empty when the two snapshots are the same."""
-    old, new = committed["flags"], current["flags"]
-    lines = []
-    if committed["sglang"] != current["sglang"]:
-        lines.append(f"sglang {committed['sglang']} -> {current['sglang']}")
-    lines += [f"- {name} is gone" for name in sorted(old.keys() - new.keys())]
-    lines += [f"+ {name} is new" for name in sorted(new.keys() - old.keys())]
-    for name in sorted(old.keys() & new.keys()):
-        for field in sorted(old[name].keys() | new[name].keys()):
-            before, after = old[name].get(field), new[name].get(field)
-            if before != after:
-                lines.append(f"~ {name} {field}: {json.dumps(before)} -> {json.dumps(after)}")
-    return lines
+def committed(version: str, path: Path) -> Path:
+    """The committed snapshot to compare that version with: its own, or else the default image's at `path`."""
+    own = path.with_name(f"flags-{version}.json")
+    return own if own.is_file() else path
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m builder.flag_snapshot", description=__doc__.split("\n")[0])
-    options.add_argument("--check", action="store_true", help="compare with the committed file, write nothing")
+    way = options.add_mutually_exclusive_group()
+    way.add_argument("--check", action="store_true", help="compare with the committed file, write nothing")
+    way.add_argument("--take", action="store_true", help="compare with the committed file of that version, and write")
     options.add_argument("--out", type=Path, default=SNAPSHOT, help="the snapshot file (default: %(default)s)")
     chosen = options.parse_args(arguments)
     # Through JSON once, so that tuples and the like compare equal to what the file holds.
     current = json.loads(dumps(installed()))
-    if not chosen.check:
-        chosen.out.write_text(dumps(current), encoding="utf-8")
-        print(f"{chosen.out}: {len(current['flags'])} flags of sglang {current['sglang']}")
-        return 0
-    changes = drift(json.loads(chosen.out.read_text(encoding="utf-8")), current)
-    for line in changes:
-        print(line)
-    print(f"{len(changes)} difference(s) between {chosen.out.name} and sglang {current['sglang']}")
-    return 1 if changes else 0
+    if chosen.check or chosen.take:
+        file = committed(current["sglang"], chosen.out) if chosen.take else chosen.out
+        changes = drift(json.loads(file.read_text(encoding="utf-8")), current)
+        for line in changes:
+            print(line)
+        print(f"{len(changes)} difference(s) between {file.name} and sglang {current['sglang']}")
+        if chosen.check:
+            return 1 if changes else 0
+    chosen.out.write_text(dumps(current), encoding="utf-8")
+    print(f"{chosen.out}: {len(current['flags'])} flags of sglang {current['sglang']}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
+import dataclasses
 import sys
 from collections.abc import Mapping
 
 import utils
-from settings import config, gpus, model_source
+from settings import config, gpus, model_source, snapshots
 from settings.flags.values import Snapshot
 from settings.resolved import Settings
-
-_FLAGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "builder", "flags.json")
 
 
 def resolved(environ: Mapping[str, str]) -> tuple[Settings, Snapshot]:
     """(what `environ` asks for, the flags of the SGLang at hand). Raises ConfigError with every problem at once.
     From here on the log masks the secrets, and has the level."""
-    with open(_FLAGS, encoding="utf-8") as f:
-        snapshot: Snapshot = json.load(f)
+    snapshot, lines = snapshots.at_hand(environ)
     asked = config.load(environ, snapshot, gpus.visible(), sys.executable)
+    asked = dataclasses.replace(asked, notices=(*lines, *asked.notices))
     utils.hide(asked.secrets)
     utils.set_log_level(asked.log_level)
     return model_source.locate(asked, snapshot, environ), snapshot

@@ -5,6 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from pathlib import Path
+
+# What is committed, by SGLang's version.
+SNAPSHOTS = {snapshot["sglang"]: snapshot for snapshot in (
+    json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((Path(__file__).parent.parent / "builder").glob("flags*.json")))}
 
 _BY_TYPE = {"str": "some/value-1", "int": "7", "float": "0.25", "size": "16Ki", "json": '{"a": [1, "b c"]}',
             "json_list": '[{"a": 1}]'}

@@ -15,7 +15,10 @@ class Choice(NamedTuple):
     unless: tuple[str, ...] = ()
 
 
-_GRAPHS = ("--disable-cuda-graph", "--cuda-graph-config")
+# The last five are those of 0.5.19.
+_GRAPHS = ("--disable-cuda-graph", "--cuda-graph-config", "--disable-piecewise-cuda-graph",
+           "--enforce-piecewise-cuda-graph", "--piecewise-cuda-graph-tokens", "--piecewise-cuda-graph-max-tokens",
+           "--enable-breakable-cuda-graph")
 # A quick first token for steady speed.
 FAST = (
     # The worker's own warm-up follows, on the paths that jobs take; the server's waits a second before it asks.
