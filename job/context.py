@@ -18,7 +18,7 @@ class Context:
     `developer` message in the first place and in a later one; suffix: the server has a completion template, which
     reads `suffix`; also: other names by which jobs may ask for the model, such as one with a colon, which SGLang does
     not serve; audio: the model may take audio; skills: what the model can do, in Ollama's words; length: of its context
-    in tokens, None when unknown.
+    in tokens, None when unknown; templates: callers may bring a chat template of their own.
     """
 
     served_model_name: str
@@ -34,6 +34,7 @@ class Context:
     audio: bool = True
     skills: tuple[str, ...] = ("completion",)
     length: int | None = None
+    templates: bool = True
 
 
 def of(settings: Settings) -> Context:
@@ -44,4 +45,5 @@ def of(settings: Settings) -> Context:
 
     return Context(settings.served_model_name, settings.model, settings.apply_chat_template, settings.lora_enabled,
                    settings.allowed_routes, reasoning=given("--reasoning-parser"),
-                   suffix=given("--completion-template"), also=settings.model_names)
+                   suffix=given("--completion-template"), also=settings.model_names,
+                   templates=given("--trust-request-chat-template"))

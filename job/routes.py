@@ -219,6 +219,7 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
     elif entry.kind == "responses":
         body = tools.of_responses(body)
     body = foreign.settled(constraints.translated(body, entry.kind), entry.kind, context.suffix)
+    foreign.check_template(body, context.templates)
     if entry.kind in ("messages", "count"):
         body, notes = _without_thinking(tools.of_messages(dialogue.with_inputs(body)), context)
     change = None

@@ -35,7 +35,7 @@ def python(folder: Path, *versions: str, site: str = "lib/python3.11/site-packag
 def test_there_is_one_for_each_image():
     bases = re.findall(r'BASE_IMAGE = "lmsysorg/sglang:v(\d+\.\d+\.\d+)[^"]*"', (ROOT / "docker-bake.hcl").read_text())
     assert set(bases) == set(SNAPSHOTS) and len(bases) == 2
-    assert DEFAULT == bases[0]
+    assert bases[0] == DEFAULT
     for version in set(VERSIONS) - {DEFAULT}:
         assert snapshots.read(snapshots.FOLDER / f"flags-{version}.json") == SNAPSHOTS[version]
 
