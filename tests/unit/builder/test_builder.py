@@ -1,4 +1,4 @@
-"""The snapshot program on a parser of its own, and the generated tables against the files that hold them."""
+"""The snapshot program on a parser of its own."""
 
 import argparse
 import json
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import config_table, flag_snapshot
-from settings.worker_settings import WORKER_SETTINGS
+from builder import flag_snapshot
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = (ROOT / "builder" / "flags.json").read_text(encoding="utf-8")
@@ -110,30 +109,6 @@ def test_check_reports_drift(installed, tmp_path, capsys):
         f"sglang {version} -> 9.9", "- --dtype is gone", "+ --new is new", '~ --device choices: null -> ["cuda"]',
         "4 difference(s) between flags.json and sglang 9.9"]
     assert path.read_text(encoding="utf-8") == COMMITTED
-
-
-@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md"])
-def test_the_tables_are_up_to_date(name):
-    path = ROOT / name
-    text = path.read_text(encoding="utf-8")
-    body = config_table.generated(json.loads(COMMITTED))[path]
-    assert config_table.BEGIN in text and config_table.END in text
-    assert config_table.replaced(text, body) == text, "run: python -m builder.config_table"
-    assert all(f"| `{setting.name}` |" in text for setting in WORKER_SETTINGS)
-
-
-def test_the_tables_hold_every_common_variable_once_and_every_flag():
-    snapshot = json.loads(COMMITTED)
-    common = config_table.common_table(snapshot)
-    assert [line.split("`")[1] for line in common[2:]] == list(config_table.COMMON)
-    assert all(len(line.replace("\\|", "").split("|")) == 6 for line in common)
-    assert len(config_table.flags_table(snapshot)) == 2 + len(snapshot["flags"]) - 3   # HOST, PORT and CONFIG
-
-
-def test_text_outside_the_markers_stays():
-    text = f"before\n{config_table.BEGIN}\nold\n{config_table.END}\nafter\n"
-    assert config_table.replaced(text, "new") == f"before\n{config_table.BEGIN}\nnew\n{config_table.END}\nafter\n"
-    assert config_table.replaced("no markers", "new") == "no markers"
 
 
 def test_the_worker_never_imports_what_is_slow():

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from builder import hub_manifest
+from builder import curated
 from job import routes
 from settings import config, flags
 from settings.worker_settings import WORKER_SETTINGS
@@ -16,6 +16,7 @@ SCHEMA = json.loads(Path(__file__).with_name("hub.schema.json").read_text(encodi
 SNAPSHOT = json.loads((ROOT / "builder/flags.json").read_text(encoding="utf-8"))
 HUB = json.loads((ROOT / ".runpod/hub.json").read_text(encoding="utf-8"))
 TESTS = json.loads((ROOT / ".runpod/tests.json").read_text(encoding="utf-8"))
+FORM = curated.read()
 FIELDS = {field["key"]: field["input"] for field in HUB["config"]["env"]}
 
 # The documented settings, with the default that each promises. None: left to the model, the GPUs or SGLang.
@@ -68,13 +69,8 @@ def test_schema_refuses_a_broken_field(broken):
     assert not validator("field").is_valid(broken)
 
 
-def test_manifest_is_up_to_date(capsys):
-    assert hub_manifest.main(["--check"]) == 0, capsys.readouterr().out
-
-
 def test_every_field_is_a_setting_that_the_worker_takes():
-    platform = {row.key for row in hub_manifest.PLATFORM}
-    assert set(FIELDS) - platform - config.known_variables(SNAPSHOT) == set()
+    assert set(FIELDS) - set(FORM.platform) - config.known_variables(SNAPSHOT) == set()
     assert len(FIELDS) == len(HUB["config"]["env"]), "a key appears twice"
 
 
@@ -85,7 +81,7 @@ def test_every_documented_setting_is_offered_with_its_default(key, default):
 
 
 def test_every_worker_setting_is_offered():
-    assert {setting.name for setting in WORKER_SETTINGS} - set(FIELDS) == hub_manifest.HIDDEN
+    assert {setting.name for setting in WORKER_SETTINGS} - set(FIELDS) == set(FORM.hidden)
 
 
 def test_options_are_values_that_this_sglang_takes():
@@ -113,7 +109,7 @@ def test_secrets_have_no_default():
 
 def test_untouched_form_is_a_valid_configuration():
     settings = config.load(form(), SNAPSHOT, 1, "python3")
-    assert settings.model == settings.served_model_name == hub_manifest.MODEL.default
+    assert settings.model == settings.served_model_name == FIELDS["MODEL_NAME"]["default"]
     assert [line for level, line in settings.notices if level != "info"] == []
 
 
