@@ -3,9 +3,9 @@
     python -m builder.generate             writes what is stale
     python -m builder.generate --check     writes nothing; exit status 1 when something is stale
 
-From the flag snapshot (builder/flags.json), the settings' table (settings/worker_settings.py) and the words in
-builder/form.toml come .runpod/hub.json whole, and in README.md and docs/ the text between
-`<!-- NAME:begin -->` and `<!-- NAME:end -->`. What the words say of settings that nobody knows ends it with status 1.
+From the flag snapshot (builder/flags.json), the settings' table (settings/worker_settings.py), the words in
+builder/form.toml and builder/presets.toml come .runpod/hub.json whole, and in README.md and docs/ the text between
+`<!-- NAME:begin -->` and `<!-- NAME:end -->`. What those two say of settings that nobody knows ends it with status 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder import config_table, curated, hub_manifest
+from builder import config_table, curated, hub_manifest, presets
 from settings import snapshots
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,12 +39,18 @@ def replaced(text: str, name: str, body: str) -> str:
 def documents(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     """(file below `root`, what has to stand in it). Raises MarkersError, or ValueError for words that are wrong."""
     snapshot, form = snapshots.read(snapshots.DEFAULT), curated.read()
-    if wrong := curated.problems(form, snapshot):
-        raise ValueError("\n".join(f"{curated.FORM.name}: {line}" for line in wrong))
-    yield HUB, json.dumps(hub_manifest.manifest(form, snapshot), indent=2, ensure_ascii=False) + "\n"
+    ready = presets.read()
+    manifest = hub_manifest.manifest(form, ready, snapshot)
+    wrong = [f"{curated.FORM.name}: {line}" for line in curated.problems(form, snapshot)]
+    wrong += [f"{presets.PRESETS.name}: {line}" for line in presets.problems(
+        ready, {field["key"] for field in manifest["config"]["env"]}, presets.configs())]
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    yield HUB, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     for path, name, body in (
             (Path("README.md"), "config", config_table.readme(form, snapshot)),
-            (Path("docs/configuration.md"), "config", config_table.configuration(form, snapshot))):
+            (Path("docs/configuration.md"), "config", config_table.configuration(form, snapshot)),
+            (Path("docs/presets.md"), "presets", presets.table(ready, form.hub["disk"]))):
         try:
             yield path, replaced((root / path).read_text(encoding="utf-8"), name, body)
         except MarkersError as error:

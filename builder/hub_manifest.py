@@ -2,40 +2,24 @@
 
 The form's fields come from three places, so that it cannot promise what the worker does not take: builder/form.toml
 (what a user is likely to set, and the words for it), the flag snapshot (type, choices and default of each flag) and the
-worker's own settings. Every other flag of SGLang works as an environment variable too and needs no field here. The
-format is that of the Hub's publishing guide; tests/unit/builder/hub.schema.json has it as a schema.
+worker's own settings; its presets from builder/presets.toml. Every other flag of SGLang works as an environment
+variable too and needs no field here. The format is that of the Hub's publishing guide, which
+tests/unit/builder/hub.schema.json has as a schema.
 
 `python -m builder.generate` writes the file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from builder import curated
+from builder import curated, presets
 from builder.curated import Field, Form
+from builder.presets import Preset
 from settings import flags
 from settings.flags.values import Snapshot
 from settings.worker_settings import WORKER_SETTINGS, Setting
-
-# 24 GB and more; the presets fit the smallest.
-GPU_POOLS = "ADA_24,ADA_48_PRO,AMPERE_80,ADA_80_PRO"
-DISK_GB = 100
-
-# Public models that answer on 24 GB, with the parsers that fit them.
-PRESETS = {
-    "Qwen3 4B Instruct": {"MODEL_NAME": "Qwen/Qwen3-4B-Instruct-2507", "TOOL_CALL_PARSER": "qwen25",
-                          "CONTEXT_LENGTH": 32768},
-    "Qwen3 8B (reasoning)": {"MODEL_NAME": "Qwen/Qwen3-8B", "TOOL_CALL_PARSER": "qwen25",
-                             "REASONING_PARSER": "qwen3", "CONTEXT_LENGTH": 16384},
-    "Llama 3.1 8B Instruct (gated)": {"MODEL_NAME": "meta-llama/Llama-3.1-8B-Instruct",
-                                      "TOOL_CALL_PARSER": "llama3", "CONTEXT_LENGTH": 16384},
-    "Gemma 3 4B (gated, images)": {"MODEL_NAME": "google/gemma-3-4b-it", "CONTEXT_LENGTH": 16384},
-    "Qwen3-VL 4B Instruct (images)": {"MODEL_NAME": "Qwen/Qwen3-VL-4B-Instruct", "TOOL_CALL_PARSER": "qwen25",
-                                      "CONTEXT_LENGTH": 16384},
-    "Qwen2.5-VL 7B Instruct (images)": {"MODEL_NAME": "Qwen/Qwen2.5-VL-7B-Instruct", "CONTEXT_LENGTH": 8192},
-    "Qwen3 Embedding 0.6B": {"MODEL_NAME": "Qwen/Qwen3-Embedding-0.6B", "IS_EMBEDDING": True},
-}
 
 
 def _input(field: Field, kind: str, default: Any, options: list[str] | None) -> dict[str, Any]:
@@ -102,8 +86,8 @@ def _field(field: Field, form: Form, snapshot: Snapshot) -> dict[str, Any]:
     return flag_field(field, snapshot)
 
 
-def manifest(form: Form, snapshot: Snapshot) -> dict[str, Any]:
-    """The whole of hub.json."""
+def manifest(form: Form, ready: Collection[Preset], snapshot: Snapshot) -> dict[str, Any]:
+    """The whole of hub.json; `ready`: its presets."""
     fields = [_field(field, form, snapshot) for field in form.fields]
     named = {field.key for field in form.fields}
     fields += [setting_field(setting, form.names) for setting in WORKER_SETTINGS
@@ -112,9 +96,9 @@ def manifest(form: Form, snapshot: Snapshot) -> dict[str, Any]:
     return {
         **about, "type": "serverless",
         "config": {
-            "runsOn": "GPU", "containerDiskInGb": DISK_GB, "gpuCount": 1, "gpuIds": GPU_POOLS,
-            "allowedCudaVersions": form.hub["cuda"],
-            "presets": [{"name": name, "defaults": defaults} for name, defaults in PRESETS.items()],
+            "runsOn": "GPU", "containerDiskInGb": form.hub["disk"], "gpuCount": 1,
+            "gpuIds": ",".join(form.hub["pools"]), "allowedCudaVersions": form.hub["cuda"],
+            "presets": presets.hub(ready),
             "env": fields,
         },
     }

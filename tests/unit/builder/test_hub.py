@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from builder import curated
+from builder import curated, presets
 from job import routes
 from settings import config, flags
 from settings.worker_settings import WORKER_SETTINGS
@@ -18,6 +18,14 @@ HUB = json.loads((ROOT / ".runpod/hub.json").read_text(encoding="utf-8"))
 TESTS = json.loads((ROOT / ".runpod/tests.json").read_text(encoding="utf-8"))
 FORM = curated.read()
 FIELDS = {field["key"]: field["input"] for field in HUB["config"]["env"]}
+
+# RunPod's names of the GPUs in the pools that the form names (its documentation, GPU types).
+GPUS = {
+    "ADA_24": ("NVIDIA GeForce RTX 4090",),
+    "ADA_48_PRO": ("NVIDIA L40", "NVIDIA L40S", "NVIDIA RTX 6000 Ada Generation"),
+    "AMPERE_80": ("NVIDIA A100 80GB PCIe", "NVIDIA A100-SXM4-80GB"),
+    "ADA_80_PRO": ("NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3", "NVIDIA H100 NVL"),
+}
 
 # The documented settings, with the default that each promises. None: left to the model, the GPUs or SGLang.
 DOCUMENTED = {
@@ -113,23 +121,17 @@ def test_untouched_form_is_a_valid_configuration():
     assert [line for level, line in settings.notices if level != "info"] == []
 
 
-@pytest.mark.parametrize("preset", HUB["config"]["presets"], ids=lambda preset: preset["name"])
-def test_preset_is_a_valid_configuration(preset):
-    assert set(preset["defaults"]) <= set(FIELDS), "a preset may only fill fields of the form"
-    settings = config.load(form(**preset["defaults"]), SNAPSHOT, 1, "python3")
-    assert settings.model == preset["defaults"]["MODEL_NAME"]
-    assert [line for level, line in settings.notices if level != "info"] == []
-    for key, value in preset["defaults"].items():
-        if key.endswith("_PARSER"):
-            assert value in [option["value"] for option in FIELDS[key]["options"]]
-            assert f"--{key.lower().replace('_', '-')} {value}" in " ".join(settings.server_args)
-
-
-def test_hub_tests_run_on_the_default_image_with_a_valid_configuration():
-    assert TESTS["config"]["allowedCudaVersions"] == HUB["config"]["allowedCudaVersions"]
-    environ = {entry["key"]: entry["value"] for entry in TESTS["config"]["env"]}
-    assert set(environ) <= set(FIELDS)
-    assert config.load(environ, SNAPSHOT, 1, "python3").model == environ["MODEL_NAME"]
+def test_hub_tests_run_on_the_default_image_where_the_form_would_run_with_the_preset_for_tests():
+    hub, tests = HUB["config"], TESTS["config"]
+    assert tests["allowedCudaVersions"] == hub["allowedCudaVersions"]
+    assert tests["gpuCount"] == hub["gpuCount"]
+    pool = next(pool for pool, names in GPUS.items() if tests["gpuTypeId"] in names)
+    (preset,) = (preset for preset in presets.read() if "for tests" in preset.about)
+    assert pool in hub["gpuIds"].split(",") and pool in preset.pools
+    assert preset.disk <= hub["containerDiskInGb"]
+    environ = {entry["key"]: entry["value"] for entry in tests["env"]}
+    assert environ.items() <= {key: str(value) for key, value in preset.settings.items()}.items()
+    assert config.load(environ, SNAPSHOT, 1, "python3").model == environ["MODEL_NAME"] == preset.model
 
 
 @pytest.mark.parametrize("job", TESTS["tests"], ids=lambda job: job["name"])
