@@ -1,10 +1,12 @@
 """What differs between the flags of two SGLangs, and which of the differences this repository has to do with.
 
-    python -m builder.flag_drift OLD NEW     each a committed version (0.5.19) or a snapshot's file
+    python -m builder.flag_drift OLD NEW     each a version (0.5.19), `newest`, or a snapshot's file
 
-One line a difference: `-` a flag that is gone, `+` a new one, `~` a changed one; behind `used by` the files that name
-the flag or its variable. Exit status 1 when there is anything but changed help texts, 2 when a snapshot is missing.
-Run it in the repository: the files beside it are searched. Standard library only.
+Of a version that is not committed the wheel is downloaded and read (builder/flag_fetch.py), which needs the CPU
+engine's environment (2 GB, made when missing); `--out FILE` keeps NEW's snapshot. One line a difference: `-` a flag
+that is gone, `+` a new one, `~` a changed one; behind `used by` the files that name the flag or its variable. Exit
+status 1 when there is anything but changed help texts, 2 when a snapshot cannot be had. Run it in the repository: its
+files are searched.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from builder import flag_fetch
 
 Snapshot = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +69,13 @@ def changes(old: Snapshot, new: Snapshot) -> list[Change]:
     return found
 
 
+def dumps(snapshot: Snapshot) -> str:
+    """A snapshot as its file has it: one line a flag, sorted by name, so that a diff shows what changed."""
+    lines = [f"    {json.dumps(name)}: {json.dumps(flag, ensure_ascii=False)}"
+             for name, flag in sorted(snapshot["flags"].items())]
+    return f'{{\n  "sglang": {json.dumps(snapshot["sglang"])},\n  "flags": {{\n' + ",\n".join(lines) + "\n  }\n}\n"
+
+
 def drift(old: Snapshot, new: Snapshot) -> list[str]:
     """The same, one line each; empty when the two snapshots are the same."""
     head = [f"sglang {old['sglang']} -> {new['sglang']}"] if old["sglang"] != new["sglang"] else []
@@ -105,26 +116,35 @@ def report(old: Snapshot, new: Snapshot, files: dict[str, str]) -> tuple[list[st
 
 
 def found(name: str) -> Snapshot:
-    """The snapshot that `name`, a version or a path, means. Raises FileNotFoundError."""
+    """The snapshot that `name`, a version or a path, means. Raises FileNotFoundError or FetchError."""
     committed: list[Snapshot] = [json.loads(path.read_text(encoding="utf-8"))
                                  for path in (DEFAULT, *sorted(DEFAULT.parent.glob("flags-*.json")))]
     for snapshot in committed:
         if snapshot["sglang"] == name:
             return snapshot
+    if name == flag_fetch.NEWEST or re.fullmatch(r"\d+\.\d+[\w.]*", name):
+        return flag_fetch.fetched(name)
     read: Snapshot = json.loads(Path(name).read_text(encoding="utf-8"))
     return read
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m builder.flag_drift", description=__doc__.split("\n")[0])
-    options.add_argument("old", help="a committed version, or a snapshot's file")
+    options.add_argument("old", help="a version, `newest`, or a snapshot's file")
     options.add_argument("new", help="the same")
+    options.add_argument("--out", type=Path, help="a file for NEW's snapshot")
     chosen = options.parse_args(arguments)
     try:
-        lines, differ = report(found(chosen.old), found(chosen.new), texts())
+        old, new = found(chosen.old), found(chosen.new)
     except FileNotFoundError as error:
-        print(f"{error.filename} is neither a version whose snapshot is committed nor a file", file=sys.stderr)
+        print(f"{error.filename} is neither a version nor a file", file=sys.stderr)
         return 2
+    except flag_fetch.FetchError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if chosen.out:
+        chosen.out.write_text(dumps(new), encoding="utf-8")
+    lines, differ = report(old, new, texts())
     print("\n".join(lines))
     return 1 if differ else 0
 

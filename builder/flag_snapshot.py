@@ -36,7 +36,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from builder.flag_drift import drift
+from builder.flag_drift import drift, dumps
 
 SNAPSHOT = Path(__file__).with_name("flags.json")
 _HELP_LIMIT = 200
@@ -138,13 +138,6 @@ def _chat_templates() -> list[str]:
         except (ImportError, AttributeError):
             continue
     return sorted(names)
-
-
-def dumps(snapshot: dict) -> str:
-    """The file's text: one line a flag, sorted by name, so that a diff shows what changed."""
-    lines = [f"    {json.dumps(name)}: {json.dumps(flag, ensure_ascii=False)}"
-             for name, flag in sorted(snapshot["flags"].items())]
-    return (f'{{\n  "sglang": {json.dumps(snapshot["sglang"])},\n  "flags": {{\n' + ",\n".join(lines) + "\n  }\n}\n")
 
 
 def committed(version: str, path: Path) -> Path:

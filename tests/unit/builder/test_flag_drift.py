@@ -1,10 +1,11 @@
 """What differs between two snapshots, and who names the flags in question."""
 
 import copy
+import sys
 
 import pytest
 
-from builder import flag_drift, flag_snapshot
+from builder import flag_drift, flag_fetch, flag_snapshot
 from tests.flag_samples import SNAPSHOTS
 
 OLD, NEW = sorted(SNAPSHOTS)
@@ -79,8 +80,57 @@ def test_versions_and_files_are_compared(tmp_path, capsys):
     assert text.startswith(f"sglang {OLD} -> {NEW}: ") and "\n- --stream-output is gone\n" in text
     (tmp_path / "own.json").write_text(flag_snapshot.dumps(SNAPSHOTS[NEW]), encoding="utf-8")
     assert flag_drift.main([NEW, str(tmp_path / "own.json")]) == 0
+    assert flag_drift.main([NEW, "nowhere.json"]) == 2
+    assert capsys.readouterr().err == "nowhere.json is neither a version nor a file\n"
+
+
+def test_what_is_not_committed_is_fetched_and_kept(tmp_path, monkeypatch, capsys, newer):
+    asked = []
+    monkeypatch.setattr(flag_fetch, "fetched", lambda version: asked.append(version) or newer)
+    assert flag_drift.main([NEW, "newest", "--out", str(tmp_path / "new.json")]) == 0
+    assert flag_drift.main([NEW, "0.9.9.post1"]) == 0
+    assert asked == ["newest", "0.9.9.post1"]
+    assert (tmp_path / "new.json").read_text(encoding="utf-8") == flag_snapshot.dumps(newer)
+    assert flag_drift.main([NEW, str(tmp_path / "new.json")]) == 0
+
+
+def test_what_cannot_be_fetched_is_told_and_no_drift(monkeypatch, capsys):
+    def fetched(version):
+        raise flag_fetch.FetchError("pip ended with status 1:\nno such version")
+    monkeypatch.setattr(flag_fetch, "fetched", fetched)
     assert flag_drift.main([NEW, "0.0.1"]) == 2
-    assert capsys.readouterr().err == "0.0.1 is neither a version whose snapshot is committed nor a file\n"
+    assert capsys.readouterr().err == "pip ended with status 1:\nno such version\n"
+
+
+@pytest.fixture
+def fetching(tmp_path, monkeypatch):
+    """An engine's Python that pretends: pip lays down a wheel, and the snapshot's program says what it was run with."""
+    program = tmp_path / "python"
+    program.write_text(f"""#!{sys.executable}
+import json, os, sys, zipfile
+words = sys.argv[1:]
+if "download" in words:
+    if words[-1] == "sglang==0.0.1":
+        sys.exit("no such version")
+    with zipfile.ZipFile(os.path.join(words[words.index("--dest") + 1], "sglang-9.9-any.whl"), "w") as wheel:
+        wheel.writestr("sglang/version.txt", words[-1])
+else:
+    sources = os.environ["PYTHONPATH"].split(os.pathsep)[0]
+    with open(os.path.join(sources, "sglang/version.txt")) as file, open(words[-1], "w") as out:
+        json.dump({{"sglang": file.read(), "flags": {{}}}}, out)
+""", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("WORKER_SGLANG_ENGINE_PYTHON", str(program))
+
+
+@pytest.mark.parametrize(("version", "asked"), [("newest", "sglang"), ("0.9.9", "sglang==0.9.9")])
+def test_a_wheel_is_read_before_what_is_installed(fetching, version, asked):
+    assert flag_fetch.fetched(version) == {"sglang": asked, "flags": {}}
+
+
+def test_a_failed_download_says_what_pip_said(fetching):
+    with pytest.raises(flag_fetch.FetchError, match=r"sglang==0.0.1 ended with status 1:\nno such version"):
+        flag_fetch.fetched("0.0.1")
 
 
 @pytest.mark.parametrize(("version", "against", "count"), [
