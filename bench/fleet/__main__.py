@@ -33,7 +33,7 @@ from bench.serving import numbers
 from bench.serving_report import command
 from bench.serving_stack import Failed
 
-_SCALERS = "delay:4,patient:4,count:1,share:0.5,share:1"
+_SCALERS = "delay:4,patient:4,count:4,share:0.5,share:1"
 
 
 def scaler(text: str) -> tuple[str, float]:
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
              "waits for one start after the other; count:REQUESTS; share:PART of the concurrency, by count (default: "
              "%(default)s)")
     add("--idle", type=numbers(float), default=[5.0, 60.0, 300.0], metavar="S,…", help="default: 5,60,300")
-    add("--active", type=numbers(int), default=[0, 1], metavar="N,…", help="default: 0,1")
+    add("--active", type=numbers(int), default=[0, 1, 2], metavar="N,…", help="default: 0,1,2")
     add("--max-workers", type=int, default=8, metavar="N", help="default: %(default)s")
     add("--curve", choices=list(known["curves"]), default="h200-8b", help="default: %(default)s")
     add("--start", choices=list(known["starts"]), default="volume-0.3", help="of a cold start (default: %(default)s)")

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,32 @@ from bench.serving_report import command, rounded
 from bench.serving_runs import Bench
 from bench.serving_stack import Failed, Stack, Wanted
 
-CONCURRENCY = 4
-_RATE, _TOKENS, _ENGINE_RATE, _POST_MS, _REQUESTS, _REPEATS = 1.5, 60, 30.0, 30.0, 150, 3
+
+@dataclass(frozen=True)
+class Case:
+    """rate: requests a second; tokens: of each answer; engine_rate: tokens a second of each stream; alone: requests of
+    each stream when its speed is measured."""
+
+    concurrency: int = 4
+    rate: float = 1.5
+    tokens: int = 60
+    engine_rate: float = 30.0
+    post_ms: float = 30.0
+    requests: int = 150
+    repeats: int = 3
+    alone: int = 5
+
+
 _OPTIONS = argparse.Namespace(engine="scripted", seed=1, model="tiny", prompt_tokens=32, client_processes=1,
                               timeout=600.0)
 _QUANTILES = (50, 90, 99)
 
 
-async def main(out: Path | None) -> int:
+async def main(out: Path | None, case: Case = Case()) -> int:
+    """Measure, play, print; the exit status."""
     with tempfile.TemporaryDirectory() as logs:
-        result = await _measured(Path(logs))
-    text = markdown(result)
+        result = await _measured(case, Path(logs))
+    text = markdown(case, result)
     if out:
         (out / "check-worker.json").write_text(json.dumps(rounded(result), indent=1) + "\n", encoding="utf-8")
         (out / "check-worker.md").write_text(text + "\n", encoding="utf-8")
@@ -41,24 +57,24 @@ async def main(out: Path | None) -> int:
     return 0
 
 
-async def _measured(logs: Path) -> dict[str, Any]:
-    wanted = Wanted("scripted", [WORKER], logs, rate=_ENGINE_RATE, concurrency=CONCURRENCY)
-    target = Target(WORKER, _POST_MS)
+async def _measured(case: Case, logs: Path) -> dict[str, Any]:
+    wanted = Wanted("scripted", [WORKER], logs, rate=case.engine_rate, concurrency=case.concurrency)
+    target = Target(WORKER, case.post_ms)
     async with Stack(wanted) as stack:
         bench = Bench(stack, _OPTIONS)
         await bench.warm([target])
         alone = {}
-        for streams in (1, 2, CONCURRENCY):
-            figures, answers = await bench.measure(Run(target, Load(streams, 5), 0), _TOKENS)
+        for streams in sorted({1, 2, case.concurrency}):
+            figures, answers = await bench.measure(Run(target, Load(streams, case.alone), 0), case.tokens)
             _whole(answers)
             alone[streams] = figures["ttft"]["p50"] / 1000, figures["tpot"]["p50"] / 1000
-        print(f"{_REPEATS} runs of {_REQUESTS / _RATE:.0f} s", file=sys.stderr, flush=True)
-        runs = [(await bench.measure(Run(target, Load(_REQUESTS, _REQUESTS, _RATE), repeat), _TOKENS))[1]
-                for repeat in range(_REPEATS)]
+        print(f"{case.repeats} runs of {case.requests / case.rate:.0f} s", file=sys.stderr, flush=True)
+        load = Load(case.requests, case.requests, case.rate)
+        runs = [(await bench.measure(Run(target, load, repeat), case.tokens))[1] for repeat in range(case.repeats)]
     curve = Curve([(n, ttft) for n, (ttft, _) in alone.items()], [(n, tpot) for n, (_, tpot) in alone.items()])
     return {"command": command("bench.fleet", sys.argv[1:]), "machine": machine(),
             "curve": [{"streams": n, "ttft_s": ttft, "tpot_s": tpot} for n, (ttft, tpot) in alone.items()],
-            "runs": [compared(_whole(answers), curve) for answers in runs]}
+            "runs": [compared(_whole(answers), curve, case.concurrency) for answers in runs]}
 
 
 def _whole(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -67,11 +83,11 @@ def _whole(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return answers
 
 
-def compared(answers: list[dict[str, Any]], curve: Curve) -> dict[str, Any]:
+def compared(answers: list[dict[str, Any]], curve: Curve, concurrency: int) -> dict[str, Any]:
     """{"first" and "e2e": {"worker", "simulated": {"mean", "p50", …}}}, seconds, of the same requests."""
     answers = sorted(answers, key=lambda answer: answer["sent"])
     begun = answers[0]["sent"]
-    endpoint = Endpoint(CONCURRENCY, Scaler("count", 1), active=1, most=1)
+    endpoint = Endpoint(concurrency, Scaler("count", 1), active=1, most=1)
     jobs = run(endpoint, curve, [(answer["sent"] - begun, answer["tokens"]) for answer in answers]).jobs
     return {"first": {"worker": _spread([answer["ttft"] for answer in answers]),
                       "simulated": _spread([job.first - job.came for job in jobs])},
@@ -85,10 +101,12 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": sum(ordered) / len(ordered)} | {f"p{q}": percentile(ordered, q) for q in _QUANTILES}
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(case: Case, result: dict[str, Any]) -> str:
+    """A table: each run's requests, by the worker and simulated."""
     lines = [f"`{result['command']}`", "",
-             f"One worker, {CONCURRENCY} jobs at once, {_REQUESTS} requests of {_TOKENS} tokens at {_RATE:g} a second, "
-             f"{_POST_MS:g} ms a POST, the engine at {_ENGINE_RATE:g} tokens a second for each stream. Seconds.", "",
+             f"One worker, {case.concurrency} jobs at once, {case.requests} requests of {case.tokens} tokens at "
+             f"{case.rate:g} a second, {case.post_ms:g} ms a POST, the engine at {case.engine_rate:g} tokens a second "
+             "for each stream. Seconds.", "",
              "| run | of the requests waited | what | | mean | p50 | p90 | p99 |", "|---|---|---|---|---|---|---|---|"]
     for number, one in enumerate(result["runs"], 1):
         for what, name in (("first", "to the first token"), ("e2e", "to the end")):

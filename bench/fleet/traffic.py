@@ -16,8 +16,9 @@ class Pattern:
     """`seconds` long, of which the first `warm` do not count.
 
     kind: "steady" comes at `peak` a second. "bursty" comes at `low` a second, and at `peak` for `burst` seconds at a
-    time, with gaps of `gap` seconds on average between bursts. "daily" goes from `low` at its beginning, the night, to
-    `peak` twelve hours later and back. tokens: of an answer, on average; exponential, at least 1.
+    time, with gaps between bursts of half `gap` seconds to half as many again. "daily" goes from `low` at its
+    beginning, the night, to `peak` twelve hours later and back. tokens: of an answer, on average; exponential, at
+    least 1.
     """
 
     kind: str
@@ -65,9 +66,9 @@ def _rate(pattern: Pattern, rng: random.Random) -> Callable[[float], float]:
         return lambda at: pattern.low + (pattern.peak - pattern.low) * ((1 - math.cos(2 * math.pi * at / DAY)) / 2) ** 2
     if pattern.kind != "bursty":
         raise ValueError(f"no such pattern: {pattern.kind}")
-    bursts, at = [], 0.0
+    bursts, at = [], -pattern.gap / 2
     while at < pattern.seconds:
-        at += rng.expovariate(1 / pattern.gap)
+        at += pattern.gap * rng.uniform(0.5, 1.5)
         bursts.append(at)
         at += pattern.burst
     coming = iter(bursts)

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from bench.fleet import __main__ as command
-from bench.fleet import plan, plots, report
+from bench.fleet import check_worker, plan, plots, report
+from bench.fleet.curves import Curve
 from bench.fleet.figures import interval, together
 from bench.fleet.plan import Grid
 from bench.fleet.scalers import Scaler
@@ -55,8 +56,8 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fleet")
     arguments = ["--patterns", "steady,bursty", "--peak", "1", "--hours", "0.05", "--low", "0.1", "--burst", "20",
                  "--gap", "30", "--tokens", "50", "--concurrency", "4,8", "--scaler", "delay:4,patient:4,share:1",
-                 "--idle", "5,60", "--seeds", "2", "--quiet", "--price", "0.001", "--active-price", "0.0005",
-                 "--bounds", "0.0001,5,200", "--out", str(folder)]
+                 "--idle", "5,60", "--active", "0,1", "--seeds", "2", "--quiet", "--price", "0.001",
+                 "--active-price", "0.0005", "--bounds", "0.0001,5,200", "--out", str(folder)]
     assert command.main(arguments) == 0
     return folder, arguments
 
@@ -92,3 +93,14 @@ def test_what_is_no_scaler_is_refused(capsys):
         assert "delay:SECONDS" in capsys.readouterr().err
     assert command.main(["--patterns", "odd"]) == 2
     assert "unknown patterns: odd" in capsys.readouterr().err
+
+
+def test_the_worker_s_requests_are_played_at_their_moments():
+    curve = Curve([(1, 0.5), (2, 0.5)], [(1, 0.25), (2, 0.25)])
+    answers = [{"sent": 100.0 + at, "tokens": 3, "ttft": 0.5, "e2e": 1.0} for at in (0.5, 0.0, 0.1)]
+    found = check_worker.compared(answers, curve, 2)
+    # Two places, a second each: the third comes at 0.5 and is taken at 1.0.
+    assert found["waited"] == pytest.approx(1 / 3)
+    assert found["first"]["simulated"]["p50"] == pytest.approx(0.5)
+    assert found["e2e"]["simulated"]["p99"] == pytest.approx(1.5, abs=0.02)
+    assert found["e2e"]["worker"] == {"mean": 1.0, "p50": 1.0, "p90": 1.0, "p99": 1.0}
