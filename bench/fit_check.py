@@ -20,12 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +46,16 @@ class Dead(Exception):
     """The engine ended, or said nothing of its cache in time; the text has its last lines."""
 
 
-def started(command: list[str], log: Path, until: float) -> dict[str, Any]:
-    """Starts `command`, reads its log until its cache is made, and ends it with all its children."""
+def started(command: list[str], log: Path, until: float, done: re.Pattern[str] = fit_log.DONE,
+            environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Starts `command`, reads its log until a line is `done`, and ends it with all its children."""
     with log.open("wb") as out:
         engine = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                  start_new_session=True)
+                                  start_new_session=True, env=environ)
     try:
         while True:
             text = log.read_text(encoding="utf-8", errors="replace")
-            if fit_log.DONE.search(text):
+            if done.search(text):
                 return fit_log.read(text.splitlines())
             if engine.poll() is not None:
                 raise Dead(f"the engine died with status {engine.returncode}:\n{text[-3000:]}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+POOLS = re.compile(r"Memory pool end")
 DONE = re.compile(r"\bmax_total_num_tokens=(\d+)")
 
 # sglang: model_executor/model_runner.py (weights), mem_cache/memory_pool.py (caches), model_executor/

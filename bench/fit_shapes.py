@@ -70,10 +70,9 @@ TINY: dict[str, Config] = {
                     sliding_window_pattern=6, rope_local_base_freq=10000.0, query_pre_attn_scalar=64,
                     hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True, final_logit_softcapping=None,
                     attn_logit_softcapping=None, layer_types=["sliding_attention"] * 5 + ["full_attention"]),
-    "sliding": _tiny(_SLIDING, num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=4,
-                     num_local_experts=4, num_experts_per_tok=2,
-                     layer_types=["sliding_attention", "full_attention"] * 2,
-                     rope_scaling={**_SLIDING["rope_scaling"], "factor": 1.0}),
+    # GPT-OSS wants kernels that a CPU has not; any architecture may ask for a cache of its sliding layers.
+    "sliding": _tiny(SHAPES["8b"], num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=4, head_dim=64,
+                     is_hybrid_swa=True, hybrid_layer_pattern=[1, 1, 0] * 2, sliding_window=128),
     "state": _tiny(_STATE, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
                    linear_key_head_dim=32, linear_num_key_heads=4, linear_num_value_heads=8, linear_value_head_dim=32,
                    num_experts=8, num_experts_per_tok=2, moe_intermediate_size=128,

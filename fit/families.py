@@ -52,17 +52,26 @@ _IMAGE_GRAPHS = frozenset((
     "Qwen4ExpForConditionalGeneration", "MuseGlimmerForConditionalGeneration", "MuseSparkForConditionalGeneration",
     "KimiK3ForConditionalGeneration", "KimiK25ForConditionalGeneration"))
 
+# mm_disabled_models in srt/configs/model_config.py: these read images only with --enable-multimodal.
+_IMAGES_OFF = frozenset(("Gemma3ForConditionalGeneration", "Llama4ForConditionalGeneration",
+                         "Step3VLForConditionalGeneration", "InklingForConditionalGeneration"))
+
 
 def compressed(model: Model) -> bool:
     """DeepSeek V4 compresses its cache in ways of its own."""
     return model.architecture.startswith(_COMPRESSED)
 
 
-def prefill_graphs(model: Model) -> bool:
+def multimodal(model: Model, enabled: bool) -> bool:
+    """Whether the server reads more than text; `enabled`: --enable-multimodal."""
+    return model.has_tower and (enabled or model.architecture not in _IMAGES_OFF)
+
+
+def prefill_graphs(model: Model, enabled: bool) -> bool:
     """Whether SGLang captures graphs of prefill (disable_breakable_cudagraph_if_incompatible in
     srt/arg_groups/cuda_graph_hook.py)."""
     delta = isinstance(model.text.get("linear_attn_config"), Mapping)
-    return not delta and (not model.multimodal or model.architecture in _IMAGE_GRAPHS)
+    return not delta and (not multimodal(model, enabled) or model.architecture in _IMAGE_GRAPHS)
 
 
 def tied_by_default(model_type: str) -> bool:

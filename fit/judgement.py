@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fit import load, vision
+from fit import families, load, vision
 from fit.cache import Cache, cache
-from fit.families import compressed
 from fit.gpus import COUNTS, POOLS, Gpu
 from fit.model import FitError, Model
 from fit.reserve import IMAGES, Reserve, reserve
@@ -85,7 +84,8 @@ def judge(config: Mapping[str, Any], gpu: str | Gpu, count: int = 1, serving: Se
     free = gpu.free(settled.tp * settled.pp_size)
     kept, costs = reserve(model, settled, gpu), cache(model, settled)
     held = load.weights(model, settled, weight_bytes)
-    left = int(free * kept.fraction) - held - (IMAGES if model.multimodal else 0)
+    left = int(free * kept.fraction) - held - (
+        IMAGES if families.multimodal(model, settled.enable_multimodal) else 0)
     context = settled.context_length or model.context
     copies = settled.dp_size
     tokens, sliding, states = _pools(costs, settled, left, context)
@@ -172,7 +172,7 @@ def _of(context: int, tokens: int, sliding: int, costs: Cache, serving: Serving)
 
 def _notes(model: Model, serving: Serving) -> tuple[str, ...]:
     notes = []
-    if compressed(model):
+    if families.compressed(model):
         notes.append("the compressed cache of DeepSeek V4 is not known: its tokens are counted as plain ones")
     if vision.unknown(model):
         notes.append("the size of its vision or audio tower stands in no usual key: it is not counted")

@@ -140,7 +140,8 @@ class Model:
         return families.has_head(self.architecture)
 
     @property
-    def multimodal(self) -> bool:
+    def has_tower(self) -> bool:
+        """Whether a part of it reads images or sound."""
         return any(isinstance(self.config.get(key), Mapping) for key in ("vision_config", "audio_config"))
 
     @property

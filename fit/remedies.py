@@ -46,6 +46,8 @@ def remedies(config: Mapping[str, Any], now: Judgement, least: int = 1,
             continue
         if then.fits and then.requests >= least and not then.tight:
             found.append(Remedy(variable, value, then))
+            if not variable:
+                break  # more GPUs than do are no other remedy
     return found
 
 

@@ -45,7 +45,9 @@ def reserve(model: Model, serving: Serving, gpu: Gpu) -> Reserve:
     mib += _graphs(model, serving, chunk, batch)
     if gpu.mib > 60 * 1024:
         mib = max(mib, 10 * 1024)
-    fraction = round((gpu.mib - mib) / gpu.mib, 3) * (_towers_share(model.config) if model.multimodal else 1.0)
+    fraction = round((gpu.mib - mib) / gpu.mib, 3)
+    if families.multimodal(model, serving.enable_multimodal):
+        fraction *= _towers_share(model.config)
     wanted = int((1 - fraction) * gpu.bytes)
     return Reserve(serving.mem_fraction_static or fraction, wanted, chunk, batch)
 
@@ -57,7 +59,8 @@ def _graphs(model: Model, serving: Serving, chunk: int, batch: int) -> float:
     mib += batch * 2
     if serving.enable_dp_attention and serving.dp_size > 1:
         mib += batch * serving.dp_size * (4.5 if batch > 300 else 3)
-    if serving.disable_prefill_cuda_graph or serving.pp_size > 1 or not families.prefill_graphs(model):
+    captured = families.prefill_graphs(model, serving.enable_multimodal) and serving.pp_size == 1
+    if serving.disable_prefill_cuda_graph or not captured:
         return mib
     if model.latent:
         return mib + 1.5 * 1024

@@ -21,6 +21,7 @@ class Serving:
     dp_size: int = 1
     enable_dp_attention: bool = False
     context_length: int | None = None
+    enable_multimodal: bool = False
     dtype: str = "auto"
     quantization: str | None = None
     kv_cache_dtype: str = "auto"

@@ -14,7 +14,8 @@ def _llama(hidden: int, inner: int, layers: int, heads: int, kv: int, vocabulary
             "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads,
             "num_key_value_heads": kv, "vocab_size": vocabulary, "max_position_embeddings": 131072,
             "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-            "rope_scaling": {"factor": 8.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"}, **more}
+            "rope_scaling": {"factor": 8.0, "original_max_position_embeddings": 8192, "rope_type": "llama3",
+                             "low_freq_factor": 1.0, "high_freq_factor": 4.0}, **more}
 
 
 def _qwen3(hidden: int, inner: int, layers: int, heads: int, kv: int, **more: Any) -> Config:
