@@ -28,6 +28,8 @@ class Remedy(NamedTuple):
         found = self.found
         if found.serving.context_length and self.variable == "CONTEXT_LENGTH":
             return f"{what} ({requests(found.requests)} at once)"
+        if not found.requests:
+            return f"{what} (with CONTEXT_LENGTH={found.context_for(1)} at most)"
         return f"{what} ({requests(found.requests)} of {found.context:,} tokens at once)"
 
 
@@ -37,14 +39,18 @@ def requests(count: int) -> str:
 
 def remedies(config: Mapping[str, Any], now: Judgement, least: int = 1,
              weight_bytes: int | None = None) -> list[Remedy]:
-    """Single changes after which at least `least` requests of the context fit, the least costly first."""
+    """Single changes after which at least `least` requests of the context fit, the least costly first.
+
+    With 0 a part of the context will do, if only the server starts.
+    """
     found = []
     for variable, value, count, changes in _changes(config, now, least):
         try:
             then = judge(config, now.gpu, count, now.serving, weight_bytes, **changes)
         except FitError:
             continue
-        if then.fits and then.requests >= least and not then.tight:
+        enough = then.fits if least else then.starts and then.context_for(1) >= _SHORTEST
+        if enough and then.requests >= least and not then.tight:
             found.append(Remedy(variable, value, then))
             if not variable:
                 break  # more GPUs than do are no other remedy
@@ -55,7 +61,7 @@ def _changes(config: Mapping[str, Any], now: Judgement, least: int
              ) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
     serving, capability = now.serving, now.gpu.capability
     model = Model(config)
-    if (shorter := now.context_for(least)) >= _SHORTEST and shorter < now.context:
+    if least and _SHORTEST <= (shorter := now.context_for(least)) < now.context:
         yield "CONTEXT_LENGTH", str(shorter), now.count, {"context_length": shorter}
     if serving.kv_cache_dtype == "auto" and capability >= _FLOAT8 and not model.latent:
         yield "KV_CACHE_DTYPE", "fp8_e4m3", now.count, {"kv_cache_dtype": "fp8_e4m3"}

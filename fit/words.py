@@ -16,11 +16,13 @@ FEW = 4
 def trouble(config: Mapping[str, Any], found: Judgement, weight_bytes: int | None = None) -> list[str]:
     """One line for each trouble that is coming, with what to change; none where all is well."""
     if not found.starts:
-        return [_too_large(found) + _remedies(remedies(config, found, 1, weight_bytes))]
+        return [_too_large(found) + _remedies(remedies(config, found, 0, weight_bytes))]
     lines = []
     if found.requests == 0:
+        several = found.context_for(FEW)
         lines.append(f"the KV cache will hold about {found.tokens:,} tokens, less than the context of "
-                     f"{found.context:,}: longer requests will be refused"
+                     f"{found.context:,}: longer requests will be refused, and CONTEXT_LENGTH={several} is the longest "
+                     f"of which {FEW} fit at once"
                      + _remedies(remedies(config, found, 1, weight_bytes)))
     elif found.requests < FEW:
         lines.append(f"the KV cache will hold about {found.tokens:,} tokens: {requests(found.requests)} of the whole "

@@ -47,7 +47,9 @@ def _tensors(path: Path) -> list[tuple[str, int]]:
     """(name, bytes) of each tensor of a safetensors file."""
     with open(path, "rb") as f:
         length = int.from_bytes(f.read(8), "little")
-        header = json.loads(f.read(length)) if length <= _HEADER_LIMIT else {}
+        if length > _HEADER_LIMIT:
+            raise ValueError("no header")
+        header = json.loads(f.read(length))
     return [(name, tensor["data_offsets"][1] - tensor["data_offsets"][0]) for name, tensor in header.items()
             if name != "__metadata__"]
 

@@ -111,6 +111,9 @@ def test_nothing_is_said_where_all_is_well():
 def test_a_model_that_does_not_fit_is_told_with_what_would():
     [line] = said(configs.LLAMA_8B, "AMPERE_16", context_length=8192)
     assert "will not fit" in line and "15.0 GiB of the GPU" in line and "QUANTIZATION=fp8" in line
+    [line] = said(configs.QWEN3_32B, "ADA_24")
+    shorter = int(line.split("4 GPUs a worker (with CONTEXT_LENGTH=")[1].split(" ")[0])
+    assert judge(configs.QWEN3_32B, "ADA_24", 4, context_length=shorter).fits
     [line] = said(configs.DEEPSEEK_V3, H100, 8)
     assert "each of 8 GPUs" in line and line.endswith("a larger GPU or a smaller model would")
 
@@ -118,8 +121,9 @@ def test_a_model_that_does_not_fit_is_told_with_what_would():
 def test_a_context_that_is_cut_is_told_with_one_that_fits():
     [line] = said(configs.GPT_OSS_120B, H100)
     assert "less than the context of 131,072" in line
-    shorter = int(line.split("CONTEXT_LENGTH=")[1].split(" ")[0])
-    assert judge(configs.GPT_OSS_120B, H100, context_length=shorter).fits
+    four, one = (int(part.split(" ")[0]) for part in line.split("CONTEXT_LENGTH=")[1:3])
+    assert judge(configs.GPT_OSS_120B, H100, context_length=four).requests >= 4
+    assert judge(configs.GPT_OSS_120B, H100, context_length=one).fits
 
 
 def test_fewer_than_four_requests_are_told_with_a_context_for_four():
