@@ -20,7 +20,7 @@ from server.processes import started_at
 from server.states import FINAL
 from settings import flags, gpus
 from settings.config import Settings
-from start import bytecode, outlook, start_report, warmup
+from start import bytecode, start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
@@ -135,10 +135,13 @@ class ColdStart:
 
     def _look_whether_it_fits(self) -> None:
         try:
+            from start import outlook  # not above: nothing of it comes before the server's start
+
             if found := outlook.look(self.settings.server_args, self._snapshot, gpus.devices()):
                 self._fit = found.facts
                 for line in found.warnings:
                     utils.log(line, "warn")
+                utils.log(f"what fits: {found.facts}", "debug")
         except Exception as error:  # an estimate is no reason to trouble a start
             utils.log(f"whether the model fits is not known: {type(error).__name__}: {error}", "debug")
 

@@ -10,7 +10,7 @@ import pytest
 from clock import awake
 from server.states import State
 from settings import config
-from start import cold_start, start_report
+from start import cold_start, outlook, start_report
 from start.bytecode import Bytecode
 from start.cold_start import ColdStart
 
@@ -93,6 +93,27 @@ def test_the_start_can_be_followed_from_the_first_line_to_the_first_poll(cold, s
     engine.state, engine.up, engine.life, engine.started_at = State.RESTARTING, False, 2, awake() - 10
     cold.listen()
     assert list(phases()) == ["server imports"] and 10 <= cold.progress()["total_s"] < total
+
+
+def test_what_fits_is_in_the_report(cold, said, monkeypatch):
+    facts = {"cache_tokens": 8435, "requests_of_context": 0}
+    monkeypatch.setattr(cold_start.gpus, "devices", lambda: [])
+    monkeypatch.setattr(outlook, "look", lambda *asked: outlook.Outlook(["too long"], facts))
+    heard(cold)
+    cold.launched(SimpleNamespace(started_at=awake() - 100))
+    cold._look_whether_it_fits()
+    assert ("warn", "too long") in said
+    cold.first_poll()
+    [report] = [line for _, line in said if line.startswith(start_report.PREFIX)]
+    assert json.loads(report.removeprefix(start_report.PREFIX))["fit"] == facts
+
+
+def test_a_fault_of_the_estimate_is_a_line_for_debugging(cold, said, monkeypatch):
+    def broken(*asked):
+        raise KeyError("num_heads")
+    monkeypatch.setattr(outlook, "look", broken)
+    cold._look_whether_it_fits()
+    assert said == [("debug", "whether the model fits is not known: KeyError: 'num_heads'")]
 
 
 def test_nothing_runs_of_a_start_that_is_given_up(cold):
