@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder import config_table, curated, hub_manifest, presets
+from builder import config_table, curated, fit_table, hub_manifest, presets
 from settings import snapshots
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,8 @@ def documents(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     for path, name, body in (
             (Path("README.md"), "config", config_table.readme(form, snapshot)),
             (Path("docs/configuration.md"), "config", config_table.configuration(form, snapshot)),
-            (Path("docs/presets.md"), "presets", presets.table(ready, form.hub["disk"]))):
+            (Path("docs/presets.md"), "presets", presets.table(ready, form.hub["disk"])),
+            (Path("docs/fitting.md"), "fit", fit_table.table(presets.configs()))):
         try:
             yield path, replaced((root / path).read_text(encoding="utf-8"), name, body)
         except MarkersError as error:

@@ -21,8 +21,8 @@ def trouble(config: Mapping[str, Any], found: Judgement, weight_bytes: int | Non
     if found.requests == 0:
         several = found.context_for(FEW)
         lines.append(f"the KV cache will hold about {found.tokens:,} tokens, less than the context of "
-                     f"{found.context:,}: longer requests will be refused, and CONTEXT_LENGTH={several} is the longest "
-                     f"of which {FEW} fit at once"
+                     f"{found.context:,}: longer requests will be refused"
+                     + (f", and CONTEXT_LENGTH={several} is the longest of which {FEW} fit at once" if several else "")
                      + _remedies(remedies(config, found, 1, weight_bytes)))
     elif found.requests < FEW:
         lines.append(f"the KV cache will hold about {found.tokens:,} tokens: {requests(found.requests)} of the whole "
