@@ -26,17 +26,19 @@ _ONE = {
     "states": re.compile(r"max_mamba_cache_size: (\d+)"),
     "fraction": re.compile(r"mem_fraction_static(?:=|': )([\d.]+)"),
 }
+_LAST = ("full_tokens", "sliding_tokens")  # said of all that is free first, and then of what is asked for
 _CACHE = re.compile(r"KV Cache is allocated\..*?#tokens: (\d+), (?:K size: ([\d.]+) GB, V size: ([\d.]+) GB|"
                     r"KV size: ([\d.]+) GB)")
 _STATE = re.compile(r"Mamba Cache is allocated\..*?conv_state size: ([\d.]+)GB, ssm_state size: ([\d.]+)GB")
 
 
 def read(lines: Iterable[str]) -> dict[str, Any]:
-    """Of the first rank that says it: the numbers above, `caches` as [(tokens, GiB), …], `cache_gib`, `state_gib`."""
+    """The numbers above, `caches` as [(tokens, GiB), …], `cache_gib`, `state_gib`: of the first rank that says them,
+    before any draft model."""
     found: dict[str, Any] = {"caches": []}
     for line in lines:
         for name, pattern in _ONE.items():
-            if name not in found and (match := pattern.search(line)):
+            if (name not in found or name in _LAST) and (match := pattern.search(line)):
                 found[name] = float(match[1]) if name.endswith(("gib", "fraction")) else int(match[1])
         if match := _CACHE.search(line):
             size = float(match[4]) if match[4] else float(match[2]) + float(match[3])

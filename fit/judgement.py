@@ -45,6 +45,7 @@ class Judgement:
     requests: int
     at_once: int                 # requests of any length at once, as the server limits them
     notes: tuple[str, ...] = ()  # what was not counted
+    cache_known: bool = True     # False: tokens and requests are too few by an unknown factor
 
     @property
     def starts(self) -> bool:
@@ -96,7 +97,8 @@ def judge(config: Mapping[str, Any], gpu: str | Gpu, count: int = 1, serving: Se
         token_bytes=costs.token, state_bytes=costs.state * costs.states, free_bytes=free, mem_fraction=kept.fraction,
         wanted_fraction=_wanted(kept, gpu), reserved_bytes=int(free * (1 - kept.fraction)), cache_bytes=left,
         tokens=tokens * copies, context=context, served=min(context, tokens), requests=requests * copies,
-        at_once=at_once * copies, notes=_notes(model, settled))
+        at_once=at_once * copies, notes=_notes(model, settled),
+        cache_known=not families.compressed(model))
 
 
 def over_pools(config: Mapping[str, Any], pools: Iterable[str] = tuple(POOLS), counts: Iterable[int] = COUNTS,
@@ -179,6 +181,4 @@ def _notes(model: Model, serving: Serving) -> tuple[str, ...]:
     if serving.draft is None and (serving.speculative_algorithm or "").upper() in ("EAGLE", "EAGLE3", "STANDALONE",
                                                                                     "DFLASH"):
         notes.append("the draft model's weights are not counted: its config.json is not known")
-    if model.whole("num_kv_shared_layers"):
-        notes.append("layers that share a cache are counted as if each had its own")
     return tuple(notes)

@@ -18,13 +18,13 @@ def trouble(config: Mapping[str, Any], found: Judgement, weight_bytes: int | Non
     if not found.starts:
         return [_too_large(found) + _remedies(remedies(config, found, 0, weight_bytes))]
     lines = []
-    if found.requests == 0:
+    if found.cache_known and found.requests == 0:
         several = found.context_for(FEW)
         lines.append(f"the KV cache will hold about {found.tokens:,} tokens, less than the context of "
                      f"{found.context:,}: longer requests will be refused"
                      + (f", and CONTEXT_LENGTH={several} is the longest of which {FEW} fit at once" if several else "")
                      + _remedies(remedies(config, found, 1, weight_bytes)))
-    elif found.requests < FEW:
+    elif found.cache_known and found.requests < FEW:
         lines.append(f"the KV cache will hold about {found.tokens:,} tokens: {requests(found.requests)} of the whole "
                      f"context of {found.context:,} tokens at once, and others wait"
                      + _remedies(remedies(config, found, FEW, weight_bytes)))

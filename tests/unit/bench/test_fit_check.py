@@ -36,6 +36,7 @@ def test_the_newer_engine_prints_its_arguments_as_a_dict():
 
 def test_caches_of_layers_with_a_window_and_states_are_read():
     said = fit_log.read([
+        "Use sliding window memory pool. full_layer_tokens=9000, swa_layer_tokens=7200",
         "Use sliding window memory pool. full_layer_tokens=1000, swa_layer_tokens=800",
         "KV Cache is allocated. dtype: torch.bfloat16, #tokens: 800, K size: 1.00 GB, V size: 1.50 GB",
         "KV Cache is allocated. dtype: torch.bfloat16, #tokens: 1000, KV size: 2.00 GB",

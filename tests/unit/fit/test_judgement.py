@@ -100,6 +100,13 @@ def test_what_is_not_counted_is_said():
     assert any("tower" in note for note in notes) and any("draft model" in note for note in notes)
 
 
+def test_nothing_is_said_of_a_cache_that_is_not_known():
+    config = {**configs.DEEPSEEK_V2_LITE, "architectures": ["DeepseekV4ForCausalLM"], "num_key_value_heads": 64}
+    found = judge(config, "ADA_80_PRO")
+    assert not found.cache_known and found.requests == 0 and any("DeepSeek V4" in note for note in found.notes)
+    assert words.trouble(config, found) == []
+
+
 def said(config, gpu, count=1, **asked):
     return words.trouble(config, judge(config, gpu, count, **asked))
 
