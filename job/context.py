@@ -18,7 +18,8 @@ class Context:
     `developer` message in the first place and in a later one; suffix: the server has a completion template, which
     reads `suffix`; also: other names by which jobs may ask for the model, such as one with a colon, which SGLang does
     not serve; audio: the model may take audio; skills: what the model can do, in Ollama's words; length: of its context
-    in tokens, None when unknown; templates: callers may bring a chat template of their own.
+    in tokens, None when unknown; templates: callers may bring a chat template of their own;
+    sglang: the server's version, "" when unknown.
     """
 
     served_model_name: str
@@ -35,6 +36,7 @@ class Context:
     skills: tuple[str, ...] = ("completion",)
     length: int | None = None
     templates: bool = True
+    sglang: str = ""
 
 
 def of(settings: Settings) -> Context:
@@ -46,4 +48,4 @@ def of(settings: Settings) -> Context:
     return Context(settings.served_model_name, settings.model, settings.apply_chat_template, settings.lora_enabled,
                    settings.allowed_routes, reasoning=given("--reasoning-parser"),
                    suffix=given("--completion-template"), also=settings.model_names,
-                   templates=given("--trust-request-chat-template"))
+                   templates=given("--trust-request-chat-template"), sglang=settings.sglang)

@@ -113,16 +113,6 @@ def _template_kwargs(body: dict[str, Any], kind: str) -> None:
         body["chat_template_kwargs"] = {**given, **(own or {})}
 
 
-def check_template(body: dict[str, Any], allowed: bool) -> None:
-    """A template is a program, which a caller could let run for ever: JobError 400 unless they may.
-
-    SGLang refuses it itself (openai/serving_chat.py); the 0.5.19 of the CUDA 12.9 image does not."""
-    own = body.get("chat_template_kwargs")
-    if not allowed and isinstance(own, dict) and "chat_template" in own:
-        raise JobError("`chat_template` is not open to callers of this endpoint: its operator sets CHAT_TEMPLATE, or "
-                       "TRUST_REQUEST_CHAT_TEMPLATE to let them bring one.", param="chat_template")
-
-
 def _efforts(body: dict[str, Any], kind: str) -> None:
     """OpenAI's `reasoning_effort` of a chat, where the route has it inside another field."""
     inside = {"responses": "reasoning", "messages": "output_config"}.get(kind)

@@ -16,6 +16,7 @@ from answer.request import Request
 from job import carried, constraints, dialogue, foreign, names, ollama, reshape, rids, sampling, tools, transcription
 from job.amend import amended
 from job.context import Context
+from job.older import check as check_older
 from job.route_table import ROUTES, Route, match
 from utils import JobError
 
@@ -219,7 +220,7 @@ def _finish(path: str, entry: Route, body: dict[str, Any], context: Context, job
     elif entry.kind == "responses":
         body = tools.of_responses(body)
     body = foreign.settled(constraints.translated(body, entry.kind), entry.kind, context.suffix)
-    foreign.check_template(body, context.templates)
+    check_older(body, entry.kind, context)
     if entry.kind in ("messages", "count"):
         body, notes = _without_thinking(tools.of_messages(dialogue.with_inputs(body)), context)
     change = None

@@ -131,7 +131,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
         http=http, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
-        notices=tuple((level, masked(text, secrets)) for level, text in notices))
+        notices=tuple((level, masked(text, secrets)) for level, text in notices), sglang=snapshot["sglang"])
 
 
 def _with_names(words: list[str], environ: Mapping[str, str], snapshot: Snapshot

@@ -62,3 +62,4 @@ class Settings:
     telemetry: Telemetry
     secrets: tuple[str, ...] = field(repr=False)
     notices: tuple[Notice, ...]
+    sglang: str = ""                     # the version of the snapshot that all this was checked against

@@ -2,24 +2,21 @@
 
 import pytest
 
+import fit
 from builder.presets import Preset
+from fit.serving import from_words
+from fit.weights import parameters
 from settings import config
 from tests.flag_samples import SNAPSHOTS
 from tests.unit.builder.test_presets import CONFIGS, FORM, NEWEST, PRESETS, each, form
 
-fit = pytest.importorskip("fit")
-
 
 @pytest.mark.parametrize("model", CONFIGS)
 def test_a_config_is_the_published_models(model):
-    from fit.weights import parameters
-
     assert parameters(fit.Model(CONFIGS[model]["config"])) == pytest.approx(CONFIGS[model]["parameters"], rel=0.02)
 
 
-def judged(preset: Preset, pool: str) -> "fit.Judgement":
-    from fit.serving import from_words
-
+def judged(preset: Preset, pool: str) -> fit.Judgement:
     settings = config.load(form(preset), SNAPSHOTS[NEWEST], preset.gpus, "python3")
     return fit.judge(CONFIGS[preset.model]["config"], pool, preset.gpus, serving=from_words(settings.server_args))
 

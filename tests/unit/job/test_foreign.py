@@ -2,10 +2,8 @@
 
 import pytest
 
-from job import context, foreign, routes
+from job import foreign, routes
 from job.routes import Context
-from settings import config
-from tests.flag_samples import SNAPSHOTS
 from utils import JobError
 
 PLAIN = Context("tiny", "org/tiny")
@@ -20,9 +18,9 @@ def plan(kind, fields, context=PLAIN):
     return routes.plan({"openai_route": path, "openai_input": {**body, **fields}}, context, "job-1").body
 
 
-def refused(kind, fields, where=PLAIN):
+def refused(kind, fields):
     with pytest.raises(JobError) as caught:
-        plan(kind, fields, where)
+        plan(kind, fields)
     assert caught.value.code == 400
     return caught.value
 
@@ -123,19 +121,6 @@ def test_what_a_template_reads_goes_where_sglang_passes_it_on():
     assert plan("chat", {"spaces_between_special_tokens": False})["chat_template_kwargs"] == {
         "spaces_between_special_tokens": False}
     assert "chat_template_kwargs" not in plan("chat", {"spaces_between_special_tokens": True})
-
-
-@pytest.mark.parametrize("version", SNAPSHOTS)
-@pytest.mark.parametrize("fields", [{"chat_template": "{% for i in range(10**9) %}{% endfor %}"},
-                                    {"chat_template_kwargs": {"chat_template": ""}}])
-def test_a_callers_template_is_refused_unless_the_operator_lets_it_in(version, fields):
-    def of(**environ):
-        return context.of(config.load({"MODEL_NAME": "org/tiny", **environ}, SNAPSHOTS[version], None, "python3"))
-
-    assert refused("chat", fields, of()).param == "chat_template"
-    if "--trust-request-chat-template" in SNAPSHOTS[version]["flags"]:
-        assert "chat_template" in plan("chat", fields, of(TRUST_REQUEST_CHAT_TEMPLATE="true"))["chat_template_kwargs"]
-    assert plan("chat", {"chat_template_kwargs": {"a": 1}}, of())["chat_template_kwargs"] == {"a": 1}
 
 
 @pytest.mark.parametrize("path, base, fields", [
