@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def ready(worker: Worker, settings: config.Settings, engine: Engine, cold: ColdStart, began: float) -> None:
     """Everything between the worker's imports, begun at `began` (clock.awake), and its first job but the warm-up."""
-    setup.export(worker.meter, settings.telemetry)
+    setup.export(worker.meter, settings.telemetry, traces=settings.http.processes == 1)
     process.settle_memory()
     cold.phase("worker imports", began, meanwhile=True)
     cold.ready(engine.wait_ready())
@@ -61,7 +61,7 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
 def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
                meter: setup.Meter) -> int:
     """The same for one that is reached over HTTP, whose front is up before the engine is."""
-    from front.http.serve import HttpFront
+    from front.http.serve import front_of
 
     def prepare() -> tuple[Worker, int | None]:
         began = awake()
@@ -73,7 +73,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
         cold.first_poll()
         return worker, settings.max_concurrency or engine.capacity()
 
-    HttpFront(settings, ending, meter, engine, cold.progress).run(prepare)
+    front_of(settings, ending, meter, engine, cold.progress).run(prepare)
     return ending.status
 
 

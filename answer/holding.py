@@ -37,6 +37,11 @@ class Room:
             raise
         return amount
 
+    async def take_within(self, amount: int, patience: float) -> int:
+        """The same within so many seconds, or TimeoutError."""
+        async with asyncio.timeout(patience):
+            return await self.take(amount)
+
     def give(self, amount: int) -> None:
         """Give `amount` bytes back."""
         self.free += amount

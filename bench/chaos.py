@@ -194,6 +194,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--jobs", type=int, default=5000, help="default: %(default)s")
     p.add_argument("--concurrency", type=int, default=64, help="default: %(default)s")
     p.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    p.add_argument("--http-processes", type=int, default=1, metavar="N",
+                   help="that carry the requests over HTTP; of several, three are killed (default: 1)")
     p.add_argument("--faults", type=int, help="faults of the engine (default: one for 200 jobs, at least 5)")
     p.add_argument("--minutes", type=float, default=0.0, help="spread the jobs over so long; default: as they fit")
     p.add_argument("--out", metavar="FILE", help="the table as JSON")
@@ -207,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     make = chaos_http_plan.make if options.front == "http" else chaos_plan.make
     plan = make(options.seed, options.jobs, options.concurrency, faults)
     if options.front == "http":
-        chaos = HttpChaos(plan, options.seed, options.concurrency)
+        chaos = HttpChaos(plan, options.seed, options.concurrency, options.http_processes)
     else:
         chaos = Chaos(plan, options.seed, options.concurrency, options.minutes)
     report = asyncio.run(chaos.run())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import sys
@@ -23,6 +24,7 @@ from bench.chaos_http_checks import HttpFacts, judge
 from bench.chaos_http_client import Answer, ask, name_of
 from bench.chaos_http_plan import ENVIRON, ROOM, Asked, HttpPlan
 from bench.chaos_http_report import HttpReport
+from bench.process_usage import with_fronts
 from bench.soak import sample
 from tests.support import free_port
 from tests.worker import WorkerProcess, contract_environ
@@ -36,15 +38,19 @@ _TROUBLE = re.compile("internal error|never retrieved|never awaited|Unclosed|Tas
 
 
 class HttpChaos:
-    """One run of a plan."""
+    """One run of a plan. processes: that carry the requests; of several, some are killed."""
 
-    def __init__(self, plan: HttpPlan, seed: int, concurrency: int):
+    def __init__(self, plan: HttpPlan, seed: int, concurrency: int, processes: int = 1):
         self.plan, self.seed, self.concurrency = plan, seed, concurrency
-        self.report = HttpReport({"requests": len(plan.requests), "seed": seed, "concurrency": concurrency})
+        self.report = HttpReport({"requests": len(plan.requests), "seed": seed, "concurrency": concurrency,
+                                  "processes": processes})
+        self.processes = processes
+        self._falls: list[tuple[float, float]] = []  # of front processes: when each was killed, and was back
         self.room = max(1, int(concurrency * ROOM))
         self.answers: dict[int, Answer] = {}
         self.worker = WorkerProcess(None, contract_environ(**ENVIRON, PORT=str(free_port()),
-                                                           MAX_CONCURRENCY=str(self.room)))
+                                                           MAX_CONCURRENCY=str(self.room),
+                                                           HTTP_PROCESSES=str(processes)))
         self._under_way: dict[int, int] = {}  # the most that were under way at once while a request was
         self._hurting = asyncio.Lock()
         self._delays: dict[str, float] = {}
@@ -60,7 +66,7 @@ class HttpChaos:
             stack.callback(following.cancel)
             progress = asyncio.create_task(self._progress(started))
             stack.callback(progress.cancel)
-            self.report.samples["before"] = sample(self._pid, 0).values
+            self.report.samples["before"] = self._sample(0)
             await self._feed()
             progress.cancel()
             await self._emptied()
@@ -95,7 +101,33 @@ class HttpChaos:
                 if fault := self.plan.faults.get(asked.index):
                     group.create_task(self._hurt(fault))
                 if asked.index == len(self.plan.requests) // 5:
-                    self.report.samples["after a fifth"] = sample(self._pid, asked.index).values
+                    self.report.samples["after a fifth"] = self._sample(asked.index)
+                if self.processes > 1 and asked.index in self._falling:
+                    group.create_task(self._fell())
+
+    @property
+    def _falling(self) -> set[int]:
+        """The requests at which a front process is killed: three, so that the worker bears it."""
+        return {len(self.plan.requests) * part // 4 for part in (1, 2, 3)}
+
+    async def _fell(self) -> None:
+        fronts = await asyncio.to_thread(with_fronts, self._pid)
+        self.report.faults["front process"] += 1
+        began = time.monotonic()
+        os.kill(fronts[1], signal.SIGKILL)
+        async with asyncio.timeout(_PATIENCE):
+            now = fronts
+            while len(now) <= self.processes or fronts[1] in now:
+                await asyncio.sleep(0.05)
+                now = await asyncio.to_thread(with_fronts, self._pid)
+        self._falls.append((began, time.monotonic()))
+
+    def _sample(self, ended: int) -> dict[str, float]:
+        """What the worker's processes have, all together."""
+        values: Counter[str] = Counter()
+        for pid in with_fronts(self._pid):
+            values.update(sample(pid, ended).values)
+        return dict(values)
 
     async def _hurt(self, fault: str) -> None:
         self.report.faults[fault] += 1
@@ -141,7 +173,7 @@ class HttpChaos:
         while time.monotonic() < deadline:
             state = await self._engine("/_scripted/process")
             busy = state and {key: state[key] for key in ("running", "queued") if state[key]}
-            values = sample(self._pid, len(self.answers)).values
+            values = self._sample(len(self.answers))
             if state and not busy and values["descriptors"] <= before["descriptors"] + 4:
                 break
             await asyncio.sleep(0.5)
@@ -170,7 +202,7 @@ class HttpChaos:
             self.report.problems.append(f"the worker left processes behind: {left}")
 
     def _conclude(self) -> None:
-        report, facts = self.report, HttpFacts(self._watch.ends, self.room, _PATIENCE)
+        report, facts = self.report, HttpFacts(self._watch.ends, self.room, _PATIENCE, self._falls)
         for asked in self.plan.requests:
             verdict = judge(asked, self.answers.get(asked.index), facts)
             report.verdicts.append((asked, verdict))

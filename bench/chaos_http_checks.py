@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.chaos_checks import Corrupt, Verdict, cut_right, events_of, whole_right
@@ -15,11 +16,17 @@ _SLACK = 2.0  # seconds that a worker may still connect to an engine that is gon
 @dataclass(frozen=True)
 class HttpFacts:
     """What is known beside the plan. engine_ends: when an engine ended (time.monotonic); room: how many requests the
-    worker takes at once; patience: seconds that a request may take."""
+    worker takes at once; patience: seconds that a request may take; falls: of front
+    processes, when each was killed and was back."""
 
     engine_ends: list[float]
     room: int
     patience: float
+    falls: Sequence[tuple[float, float]] = ()
+
+    def fell(self, answer: Answer) -> bool:
+        """Whether a process that carried requests was killed meanwhile."""
+        return any(answer.sent <= back and killed <= answer.ended for killed, back in self.falls)
 
 
 def judge(asked: Asked, answer: Answer | None, facts: HttpFacts) -> Verdict:
@@ -38,6 +45,10 @@ def _judged(asked: Asked, answer: Answer, facts: HttpFacts) -> Verdict:
         if answer.status == 200 and planned.reading.endswith("stream"):
             _right_so_far(asked, answer)
         return Verdict("left")
+    if not (answer.status and answer.whole) and facts.fell(answer):
+        if answer.status == 200 and planned.reading.endswith("stream"):
+            _right_so_far(asked, answer)
+        return Verdict("failed", 0, "its process was killed")
     if not answer.status:
         raise Corrupt("the connection ended without an answer")
     if not answer.whole:

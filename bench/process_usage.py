@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 
+from server.guard import descendants
+
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -21,18 +23,30 @@ def cpu_seconds(*pids: int) -> float:
     return total / _TICK
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory; 0 when the process is gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/statm", "rb") as f:
-        return int(f.read().split()[1]) * _PAGE
-    return 0
+def resident_bytes(*pids: int) -> int:
+    """Resident memory of these processes, shared pages counted in each; 0 when gone."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/statm", "rb") as f:
+            total += int(f.read().split()[1]) * _PAGE
+    return total
+
+
+def with_fronts(pid: int) -> list[int]:
+    """A worker's own process, and those that carry its HTTP requests (HTTP_PROCESSES)."""
+    found = [pid]
+    for child in descendants(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{child}/cmdline", "rb") as f:
+            if b"front.http.processes" in f.read():
+                found.append(child)
+    return found
 
 
 class Peak:
-    """`async with Peak(pid) as peak:` then `peak.bytes`, the largest resident memory that was seen meanwhile."""
+    """`async with Peak(*pids) as peak:` then `peak.bytes`, the largest resident memory that was seen meanwhile."""
 
-    def __init__(self, pid: int, every: float = 0.1):
-        self.pid, self.every, self.bytes = pid, every, 0
+    def __init__(self, *pids: int, every: float = 0.1):
+        self.pids, self.every, self.bytes = pids, every, 0
 
     async def __aenter__(self) -> Peak:
         self._task = asyncio.create_task(self._watch())
@@ -43,7 +57,7 @@ class Peak:
         self._look()
 
     def _look(self) -> None:
-        self.bytes = max(self.bytes, resident_bytes(self.pid))
+        self.bytes = max(self.bytes, resident_bytes(*self.pids))
 
     async def _watch(self) -> None:
         while True:

@@ -31,7 +31,7 @@ from local import corpus
 async def run(options: argparse.Namespace, logs: Path) -> list[dict]:
     """Start everything, and measure; see `measure`."""
     wanted = Wanted(options.engine, options.designs, logs, options.engine_rate, options.max_concurrency,
-                    dict(options.worker_env))
+                    dict(options.worker_env), options.http_processes)
     print("starting the engine, the platform and the workers", file=sys.stderr, flush=True)
     async with Stack(wanted) as stack:
         return await measure(stack, options)
@@ -104,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=1, help="of prompts, arrivals and order (default: %(default)s)")
     p.add_argument("--max-concurrency", type=int, metavar="N",
                    help="jobs that a worker takes at once (default: twice the most streams, 256 at least)")
+    p.add_argument("--http-processes", type=int, default=1, metavar="N",
+                   help="processes that carry the requests of the worker over HTTP (default: 1)")
     p.add_argument("--client-processes", type=int, default=1, metavar="N", help="default: %(default)s")
     p.add_argument("--timeout", type=float, default=600.0, help="seconds for one answer (default: %(default)g)")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="for results.json, results.md and the plots")

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 from bench import serving_metrics, serving_plan
-from bench.process_usage import Peak, cpu_seconds, resident_bytes
+from bench.process_usage import Peak, cpu_seconds, resident_bytes, with_fronts
 from bench.serving_clients import Clients
 from bench.serving_plan import DIRECT, Load, Run, Target
 from bench.serving_stack import Stack
@@ -23,7 +23,7 @@ class Bench:
 
     def __init__(self, stack: Stack, options: argparse.Namespace):
         self.stack, self.options = stack, options
-        self.idle = {design: resident_bytes(pid) for design, pid in stack.pids.items()}
+        self.idle = {design: resident_bytes(*with_fronts(pid)) for design, pid in stack.pids.items()}
         self._most: dict[str, int] = {}  # the most streams at once that a design has had
         self._flushes = options.engine != "scripted"
 
@@ -31,8 +31,8 @@ class Bench:
         """A few tokens through each design: what a process loads for its first job is not a stream's memory."""
         for target in {target.design: target for target in targets}.values():
             await self.measure(Run(target, _WARM, -1), _WARM_TOKENS)
-            if pid := self.stack.pid(target):
-                self.idle[target.design] = resident_bytes(pid)
+            if pids := self.stack.processes(target):
+                self.idle[target.design] = resident_bytes(*pids)
         self._most.clear()
 
     def _specs(self, run: Run, tokens: int) -> list[dict]:
@@ -44,21 +44,21 @@ class Bench:
 
     async def measure(self, run: Run, tokens: int) -> tuple[dict, list[dict]]:
         """One run's figures, and the answers that they come from (sse_reading.Answer.data())."""
-        target, pid = run.target, self.stack.pid(run.target)
+        target, pids = run.target, self.stack.processes(run.target)
         await self.stack.prepare(target)
         await asyncio.to_thread(self._flush)
         async with Clients(self._specs(run, tokens)) as clients:
-            shared, cpu, before = self.stack.shared_cpu(), cpu_seconds(pid or 0), resident_bytes(pid or 0)
-            async with Peak(pid or 0) as peak:
+            shared, cpu, before = self.stack.shared_cpu(), cpu_seconds(*pids), resident_bytes(*pids)
+            async with Peak(*pids) as peak:
                 clients_cpu = await clients.send()
-            cpu = cpu_seconds(pid or 0) - cpu
+            cpu = cpu_seconds(*pids) - cpu
             shared = {name: now - shared[name] for name, now in self.stack.shared_cpu().items()}
             answers = await clients.answers()
         figures = serving_metrics.summary(answers)
-        if pid:
+        if pids:
             figures |= serving_metrics.process_figures(
                 figures, cpu=cpu, idle=self.idle[target.design], before=before, peak=peak.bytes,
-                after=resident_bytes(pid))
+                after=resident_bytes(*pids))
             # A process seldom returns memory to the system: after a larger load a smaller one shows nothing.
             if figures["at_once"] >= self._most.get(target.design, 0):
                 self._most[target.design] = figures["at_once"]

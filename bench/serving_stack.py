@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.borrowed_engine import WAITS
 from bench.platform_process import PlatformProcess
-from bench.process_usage import cpu_seconds
+from bench.process_usage import cpu_seconds, with_fronts
 from bench.serving_plan import DIRECT, ENGINE, EVERY_EVENT, HTTP, RAW_CHUNKS, WORKER, Target
 from local import corpus, environments
 from server.guard import descendants
@@ -44,7 +44,8 @@ class Wanted:
     """engine: "scripted", "cpu", "env" (the worker's variables say it all) or the base URL of a running one.
 
     rate: tokens a second of each stream of the scripted engine. concurrency: jobs that a worker takes at once.
-    environ: more variables of the worker. logs: a folder for the output of the processes.
+    http_processes: that carry the requests of the worker over HTTP. environ: more variables of the worker. logs: a
+    folder for the output of the processes.
     """
 
     engine: str
@@ -53,6 +54,7 @@ class Wanted:
     rate: float = 30.0
     concurrency: int = 256
     environ: dict[str, str] = field(default_factory=dict)
+    http_processes: int = 1
     ready_within: float = 1200.0
 
 
@@ -143,9 +145,10 @@ class Stack:
     async def _launch_http(self, environ: dict[str, str]) -> None:
         """Start the worker over HTTP and wait until it waits for the other one's engine."""
         self.http_url = f"http://127.0.0.1:{(port := free_port())}"
-        await self._spawn(HTTP, {**environ, "WORKER_MODE": "http", "HOST": "127.0.0.1", "PORT": str(port),
-                                 "PYTHONPATH": _PATH, "SGLANG_LAUNCH_COMMAND": shlex.join(
-                                     [sys.executable, "-m", "bench.borrowed_engine"])})
+        await self._spawn(HTTP, {
+            **environ, "WORKER_MODE": "http", "HOST": "127.0.0.1", "PORT": str(port), "PYTHONPATH": _PATH,
+            "HTTP_PROCESSES": str(self.wanted.http_processes),
+            "SGLANG_LAUNCH_COMMAND": shlex.join([sys.executable, "-m", "bench.borrowed_engine"])})
         await self._logged(HTTP, WAITS)
 
     async def _spawn(self, design: str, environ: dict[str, str]) -> None:
@@ -183,9 +186,10 @@ class Stack:
     def headers(self, target: Target) -> dict[str, str]:
         return {"Authorization": f"Bearer {target.design == ENGINE and self.engine_key or 'local'}"}
 
-    def pid(self, target: Target) -> int | None:
-        """The measured process: of the worker or the design, without the engine."""
-        return self.pids.get(target.design) if target.design != ENGINE else None
+    def processes(self, target: Target) -> list[int]:
+        """The measured processes: of the worker or the design, without the engine, which has none."""
+        pid = self.pids.get(target.design) if target.design != ENGINE else None
+        return with_fronts(pid) if pid else []
 
     async def prepare(self, target: Target) -> None:
         """Set the platform's round trip, and its counters to 0."""

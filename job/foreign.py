@@ -42,7 +42,7 @@ def settled(body: dict[str, Any], kind: str, suffix: bool = False) -> dict[str, 
     _efforts(body, kind)
     _thoughts(body, kind)
     for name in list(body):
-        row = _row(kind, name)
+        row = _ROWS.get((kind, name))
         if row is None or name == "suffix" and suffix and kind == "completions":
             continue
         if _asks(name, body[name], row.neutral, kind):
@@ -63,6 +63,12 @@ def _row(kind: str, name: str) -> Unread | None:
         return row
     others = next((names for names, read in sampling.SETTINGS if name in names and kind not in read), ())
     return next((UNREAD[kind, other] for other in others if (kind, other) in UNREAD), None)
+
+
+# Looked up once for every name that there is, and not for every field of every request.
+_ROWS = {(kind, name): row for kind in {*GENERATING, *(kind for kind, _ in UNREAD)}
+         for name in {*(name for _, name in UNREAD), *(name for names, _ in sampling.SETTINGS for name in names)}
+         if (row := _row(kind, name))}
 
 
 def _without_effect(name: str, value: Any, remedy: str) -> JobError:

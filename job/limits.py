@@ -117,11 +117,12 @@ def check_prompts(path: str, body: dict[str, Any], prompts: shape.Prompts, facts
         if _exceeds(prompt, longest):
             raise _too_long(prompts.field, facts.context)
     for name in _RENDERED:
-        if _exceeds((text for text, _ in shape.opaque(body.get(name))), longest):
+        if name in body and _exceeds((text for text, _ in shape.opaque(body[name])), longest):
             raise _too_long(name, facts.context)
     for name in _ID_FIELDS:
-        value = body.get(name)
-        lists = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+        if not isinstance(value := body.get(name), list):
+            continue
+        lists = value if value and isinstance(value[0], list) else [value]
         number = max((len(ids) for ids in lists if isinstance(ids, list) and ids and isinstance(ids[0], int)),
                      default=0)
         if number > facts.context:

@@ -23,7 +23,7 @@ from answer.fetch import Allowance, DataUrl, Fetcher, Refused, Wanted, data_url
 from answer.forms import Form
 from answer.holding import Room
 from answer.request import Pieces, Request
-from engine import Engine
+from engine import Served
 from job import media
 from job.media import Found, Reference, Way
 from settings.media import MediaSettings
@@ -38,19 +38,20 @@ class MediaReader:
     """`ready = await reader.of(request, held)`: the same request, with what its media need before it can be sent; when
     `held` is closed they are let go.
 
-    fetcher: makes the client for addresses; for tests.
+    fetcher: makes the client for addresses; for tests. room: the memory for what is read.
     """
 
     def __init__(self, settings: MediaSettings, fetcher: Callable[..., Fetcher] = Fetcher):
-        self._room, self._make = Room(settings.memory_bytes), fetcher
-        self._hold_to(settings)
+        self.room, self._make = Room(settings.memory_bytes), fetcher
+        self.hold_to(settings)
 
-    def _hold_to(self, settings: MediaSettings) -> None:
-        self._settings = settings
+    def hold_to(self, settings: MediaSettings) -> None:
+        """Read by these settings from now on."""
+        self.settings = settings
         self._fetcher = self._make(file_bytes=settings.file_bytes, seconds=settings.seconds,
                                    redirects=settings.redirects, domains=settings.domains)
 
-    def learn(self, engine: Engine) -> None:
+    def learn(self, engine: Served) -> None:
         """Take the allowed domains and the size of one medium from a server that may have them from a file of its own.
         """
         told: Any = None
@@ -59,9 +60,9 @@ class MediaReader:
         domains, size = (told.get(name) if isinstance(told, dict) else None
                          for name in ("allowed_media_domains", "media_url_max_file_size_mb"))
         if isinstance(domains, list) and domains:
-            self._hold_to(dataclasses.replace(self._settings, domains=tuple(map(str, domains))))
+            self.hold_to(dataclasses.replace(self.settings, domains=tuple(map(str, domains))))
         if type(size) is int and size >= 0:
-            self._hold_to(dataclasses.replace(self._settings, file_bytes=size * 2**20))
+            self.hold_to(dataclasses.replace(self.settings, file_bytes=size * 2**20))
 
     async def of(self, request: Request, held: contextlib.ExitStack) -> Request:
         """Raises JobError 400 for media that are refused by their spelling alone. Nothing is read yet.
@@ -69,13 +70,13 @@ class MediaReader:
         No context manager by a generator: those of a job that was dropped half done are closed in any order, and one
         that finds its own closed already breaks.
         """
-        if self._settings.by_engine and not request.form or not request.body:
+        if self.settings.by_engine and not request.form or not request.body:
             return request
-        search = functools.partial(media.find, request.path, request.body, self._settings.folders)
+        search = functools.partial(media.find, request.path, request.body, self.settings.folders)
         found = await asyncio.to_thread(search) if is_large(request.body) else search()
-        if len(found.references) > self._settings.items:
+        if len(found.references) > self.settings.items:
             raise JobError(f"The job names {len(found.references)} media by address; the limit is "
-                           f"{self._settings.items} (MAX_MEDIA_ITEMS).", param=found.references[0].field)
+                           f"{self.settings.items} (MAX_MEDIA_ITEMS).", param=found.references[0].field)
         make = functools.partial(formed, request.form) if request.form else spliced
         if not found.references:
             body = media.replaced(request.body, found.changes) if found.changes else request.body
@@ -83,7 +84,7 @@ class MediaReader:
                 made = await make(body, {("file",): [body["file"].encode()]})
                 return dataclasses.replace(request, prepare=lambda: _ready(made))
             return dataclasses.replace(request, body=body)
-        reading = _Reading(request.body, found, self._settings, self._room, self._fetcher, make)
+        reading = _Reading(request.body, found, self.settings, self.room, self._fetcher, make)
         held.callback(reading.release)
         return dataclasses.replace(request, prepare=reading.body)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine import NO_TOKEN, Engine
+from engine import NO_TOKEN, Served
 from settings import hub_cache
 from utils import log
 
@@ -35,7 +35,7 @@ class ModelFacts:
     images: bool = False
 
 
-def learned(engine: Engine, name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:
+def learned(engine: Served, name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:
     """All that can be found out of the model `name`, which `engine` serves."""
     told, config = from_engine(engine), from_config(name, environ, revision)
     dtype = config.dtype if told.dtype == "auto" else told.dtype
@@ -45,7 +45,7 @@ def learned(engine: Engine, name: str, environ: Mapping[str, str], revision: str
                                takes_embeds=told.takes_embeds or dtype == "bfloat16")
 
 
-def from_engine(engine: Engine) -> ModelFacts:
+def from_engine(engine: Served) -> ModelFacts:
     """What the server says of its model; whatever it does not say is unknown.
 
     No route reports the vocabulary, but a bias on an id that no model has is refused, on embedding servers too,

@@ -65,6 +65,12 @@ _STOPS = ("stop", "stop_sequences", "stop_regex")
 _OPTIONS = ("stream_options", "response_format", "tool_choice", "reasoning", "thinking", "output_config", "logit_bias")
 
 
+# Of each kind of route, the names that are another's word for a setting of its own: most requests have none of them.
+_FOREIGN = {kind: frozenset(name for names, read in SETTINGS if kind in read for name in names
+                            if name not in read[kind]) for kind in {kind for _, read in SETTINGS for kind in read}}
+_NONE: frozenset[str] = frozenset()
+
+
 def without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
     """A body without the fields that are null: null means unset, and some of SGLang's fields refuse it."""
     kept = {name: value for name, value in body.items() if value is not None}
@@ -93,7 +99,7 @@ def renamed(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Settings under the names that a route of `kind` reads, without nulls and without empty stop strings. A name that
     the route reads itself wins over the same setting under another; a setting that it lacks keeps its name."""
     result = {name: value for name, value in fields.items() if value is not None}
-    for names, read in SETTINGS:
+    for names, read in () if _FOREIGN.get(kind, _NONE).isdisjoint(result) else SETTINGS:
         own = read.get(kind)
         if not own:
             continue
@@ -111,7 +117,7 @@ def renamed(fields: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def merged(beside: dict[str, Any], inside: dict[str, Any], kind: str) -> dict[str, Any]:
     """Settings beside a prompt and those in its sampling_params, both renamed: the latter win, under any name."""
-    for names, read in SETTINGS:
+    for names, read in SETTINGS if inside else ():
         if any(name in inside for name in names):
             beside = {name: value for name, value in beside.items() if name not in read.get(kind, ())}
     return {**beside, **inside}

@@ -7,12 +7,12 @@ import dataclasses
 import json
 from typing import Any
 
-from engine import Engine
+from engine import Served
 from job.context import Context
 from settings.config import UNNAMED_MODEL
 
 
-def learned(context: Context, engine: Engine, tokenizer: bool = True) -> Context:
+def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context:
     """`context` with what the server itself says, once it is ready; what it does not say stays as it was. `tokenizer`:
     it has one, so that it can be asked for its template.
 
@@ -56,7 +56,7 @@ def _skills(info: dict[str, Any]) -> tuple[str, ...]:
     return ("completion", *(skill for skill, name in given.items() if info.get(name)))
 
 
-def _asked(engine: Engine, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def _asked(engine: Served, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
         status, raw = engine.get(path, body=None if body is None else json.dumps(body).encode())
         answer = json.loads(raw) if status == 200 else None
@@ -64,7 +64,7 @@ def _asked(engine: Engine, path: str, body: dict[str, Any] | None = None) -> dic
     return {}
 
 
-def _developer(engine: Engine) -> tuple[bool, bool]:
+def _developer(engine: Served) -> tuple[bool, bool]:
     """Whether the chat template shows a `developer` message, in the first place and after a system message.
 
     No route gives the template; but two texts that come out as the same tokens are two texts that nobody sees.

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 import traceback
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import utils
@@ -19,12 +19,12 @@ from answer.request import Request
 from answer.session import Session
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
-from engine import Engine
+from engine import Engine, Served
 from job import context, hazards, limits, measured, refusal, routes, served, transcription
 from job.amend import without_unknown_stops
 from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
-from job.quarantine import Quarantine
+from job.quarantine import Quarantine, digest
 from meter.record import current
 from meter.requests import Meter
 from settings.config import Settings
@@ -37,10 +37,13 @@ class Worker:
     """Jobs to the engine. `handle` is the async generator that the SDK runs, once per job, on its event loop.
 
     comments: silent streams of every /v1 route get them, whoever asks, because their clients know such comments; meter:
-    is told of every request.
+    is told of every request. share: where the engine is served by several processes, called when it died of a request
+    (perhaps), with the number of its life and the request's digest; its caller hears of it afterwards.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, comments: bool = False, meter: Meter | None = None):
+    share: Callable[[int, str], Awaitable[None]] | None = None
+
+    def __init__(self, settings: Settings, engine: Served, comments: bool = False, meter: Meter | None = None):
         self.engine, self.limits, self.facts = engine, settings.limits, ModelFacts()
         self.meter = meter or Meter()
         self.quarantine = Quarantine()
@@ -63,9 +66,20 @@ class Worker:
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
 
+    @property
+    def learned(self) -> tuple[Any, ...]:
+        """What `learn` found out, for the worker of another process: see `learn_from`."""
+        return self.context, self.facts, self.media.settings
+
+    def learn_from(self, learned: tuple[Any, ...]) -> None:
+        """Know what another has learned."""
+        self.context, self.facts, media = learned
+        self.media.hold_to(media)
+
     def watch(self, on_give_up: Callable[[str], None]) -> None:
-        """From now on `on_give_up` is called, in a thread and with the reason, when the engine has ended for good.
-        Raises EngineError when it has already."""
+        """From now on `on_give_up` is called, in a thread and with the reason, when the engine, which belongs to
+        this process, has ended for good. Raises EngineError when it has already."""
+        assert isinstance(self.engine, Engine)
         self.engine.watch(last_sign=lambda: self.upstream.last_sign, on_give_up=on_give_up)
 
     def fail_all(self) -> None:
@@ -174,6 +188,8 @@ class Worker:
             # A read is the same for everybody, and harmless.
             if error.life is not None and request.body is not None and request.upload is None:
                 self.quarantine.blame(request.path, request.body, error.life)
+                if self.share:
+                    await self.share(error.life, digest(request.path, request.body))
             raise
 
 

@@ -61,10 +61,11 @@ IN_FLIGHT = Metric("requests_in_flight", "gauge", "Requests under way.")
 WAITING = Metric("requests_waiting", "gauge", "Requests that wait for their turn in this worker.")
 UP = Metric("engine_up", "gauge", "1 while the engine takes requests.")
 RESTARTS = Metric("engine_restarts", "total", "How often the engine was started again.")
+FALLS = Metric("front_process_ends", "total", "Front processes that ended by themselves (HTTP_PROCESSES).")
 PHASES = Metric("start.phase", "gauge", "Seconds of each phase of the newest start.", ("phase",), "s")
 
 METRICS = (REQUESTS, REFUSALS, QUEUE, TTFT, ITL, DURATION, PROMPT, CACHED, COMPLETION, UNCOUNTED, BYTES, CHUNKS,
-           IN_FLIGHT, WAITING, UP, RESTARTS, PHASES)
+           IN_FLIGHT, WAITING, UP, RESTARTS, FALLS, PHASES)
 
 
 def values(record: Record) -> Iterator[tuple[Metric, float, tuple[str, ...]]]:

@@ -38,20 +38,21 @@ class Owner(Protocol):
 class Record:
     """The measures of one request.
 
-    id: what the engine and the platform call it; route: one of a bounded set of labels; mode: "queue" or "http";
-    began, ended: time.monotonic; wall: time.time_ns of the beginning; request_id, trace_id, traceparent: the caller's,
+    id: what the engine and the platform call it; route: one of a bounded set of labels; mode: "queue" or "http"; began,
+    ended: time.monotonic; wall: time.time_ns of the beginning; request_id, trace_id, traceparent: the caller's,
     None where there is none; model: as it is served; queued: seconds that it waited for its turn, None if unknown;
-    ttft: seconds to the first token of a stream; chunks, bytes: of the answer, as they are handed to the front, bytes
-    in UTF-8; usage: what the answer says of its tokens; status: over HTTP the answer's, None when none was sent; error:
-    what it failed with; reason: why it was refused, where the front knows; outcome: of OUTCOMES, "" while it lasts.
-    tokens: of a stream, as they are estimated on the way; span: the tracing's own; carrier: headers by which the
-    engine's spans become children of it, or of the caller's.
+    ttft: seconds to the first token of a stream; chunks, bytes: of the answer, as they are handed to the front,
+    bytes in UTF-8; usage: what the answer says of its tokens; status: over HTTP the answer's, None when none was
+    sent; error: what it failed with; reason: why it was refused, where the front knows; outcome: of OUTCOMES, ""
+    while it lasts; delivered: all of a stream was sent. kind: in whose words the answers are, see usage.py; tokens:
+    of a stream, as they are estimated on the way; span: the tracing's own; carrier: headers by which the engine's
+    spans become children of it, or of the caller's.
     """
 
-    __slots__ = ("_answers", "_kind", "_length", "_newest", "_older", "_oldest", "_owner", "_several", "_short",
-                 "_told", "began", "bytes", "carrier", "chunks", "ended", "error", "gone", "id", "last", "mode",
-                 "model", "outcome", "queued", "reason", "request_id", "route", "span", "status", "tokens", "trace_id",
-                 "traceparent", "tracestate", "ttft", "usage", "wall")
+    __slots__ = ("_answers", "_length", "_newest", "_older", "_oldest", "_owner", "_several", "_short", "_told",
+                 "began", "bytes", "carrier", "chunks", "delivered", "ended", "error", "gone", "id", "kind", "last",
+                 "mode", "model", "outcome", "queued", "reason", "request_id", "route", "span", "status", "tokens",
+                 "trace_id", "traceparent", "tracestate", "ttft", "usage", "wall")
 
     def __init__(self, mode: str = "", route: str = "", ident: str = "", owner: Owner | None = None):
         self.mode, self.route, self.id, self._owner = mode, route, ident, owner
@@ -69,10 +70,10 @@ class Record:
         self.status: int | None = None
         self.error: JobError | None = None
         self.reason = self.outcome = ""
-        self.gone = False
+        self.gone = self.delivered = False
         self.span: Any = None
         self.carrier: dict[str, str] = {}
-        self._kind, self._answers, self._several, self._short = usage.PLAIN, 1, False, True
+        self.kind, self._answers, self._several, self._short = usage.PLAIN, 1, False, True
         self._oldest = self._older = self._newest = ""  # chunks
         self._length, self._told, self.tokens = 0, self.began, 0.0
 
@@ -87,9 +88,9 @@ class Record:
     def planned(self, path: str, model: str | None = None, answers: int = 1, prompts: int = 1) -> None:
         """What was made of it: the engine's path, the model as it is served, how many prompts there are, and how many
         answers to each, 0 if that is unknown."""
-        self._kind, self._answers, self.model = usage.kind(path), answers, model
-        self._several = self._kind == usage.NATIVE and (answers, prompts) != (1, 1)
-        self._short = self._kind not in usage.LONG
+        self.kind, self._answers, self.model = usage.kind(path), answers, model
+        self._several = self.kind == usage.NATIVE and (answers, prompts) != (1, 1)
+        self._short = self.kind not in usage.LONG
         if self._owner:
             self._owner.planned(self)
 
@@ -115,9 +116,9 @@ class Record:
             self._tell(now)
 
     def _begin(self, text: str, now: float) -> None:
-        if usage.has_token(self._kind, text):
+        if usage.has_token(self.kind, text):
             self.ttft = now - self.began
-            self.usage = usage.of_head(self._kind, text)
+            self.usage = usage.of_head(self.kind, text)
             if self._owner:
                 self._owner.answering(self)
 
@@ -139,8 +140,8 @@ class Record:
             self.error = error
 
     def left(self) -> None:
-        """Whoever asked went away, before it failed."""
-        self.gone = self.error is None
+        """Whoever asked went away, before it failed or all of the answer was sent."""
+        self.gone = self.error is None and not self.delivered
 
     def end(self, status: int | None = None) -> None:
         """It is over; what comes after this does not count. status: of the answer, where it was not known before."""
@@ -161,7 +162,7 @@ class Record:
         if self._several:
             self.usage = usage.settled(self.usage, self._answers)
         elif tail:
-            self.usage = usage.with_tail(self._kind, self.usage, tail)
+            self.usage = usage.with_tail(self.kind, self.usage, tail)
         if self._owner:
             self._owner.ended(self)
 
@@ -169,7 +170,7 @@ class Record:
         """How much of a stream there was since the last time: its events, counted in the newest chunk alone."""
         text, self._told = self._newest, now
         if text and self._owner:
-            events = usage.progress(self._kind, text, self._length, self.tokens)
+            events = usage.progress(self.kind, text, self._length, self.tokens)
             self._length, self.tokens = 0, self.tokens + events
             self._owner.progressed(events, now)
 
@@ -177,7 +178,7 @@ class Record:
     @property
     def generates(self) -> bool:
         """Whether answers on this route have tokens to count."""
-        return self._kind != usage.PLAIN
+        return self.kind != usage.PLAIN
 
     @property
     def duration(self) -> float:

@@ -31,7 +31,8 @@ class Meter:
     called from anywhere.
 
     waiting: how many requests wait for their turn in this worker; up: whether the engine takes requests; restarts: how
-    often it was started again; phases: seconds of each phase of its newest start. Functions, for those who know to set.
+    often it was started again; falls: how many front processes ended by themselves; phases: seconds of each phase
+    of its newest start. Functions, for those who know to set.
     """
 
     def __init__(self, sinks: Sequence[Sink] = ()):
@@ -40,6 +41,7 @@ class Meter:
         self.up: Callable[[], bool] = lambda: False
         self.restarts: Callable[[], int] = lambda: 0
         self.phases: Callable[[], Mapping[str, float]] = dict
+        self.falls: Callable[[], int] = lambda: 0
         self.open = 0  # requests that have begun and not ended
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self._tokens, self._ttft = Rate(), Recent()
@@ -51,6 +53,17 @@ class Meter:
         record.traced(traceparent, tracestate)
         self.open += 1
         return record
+
+    def adopt(self, record: Record) -> Record:
+        """One that was begun elsewhere is under way here too, until it is `ended`."""
+        self.open += 1
+        return record
+
+    def told(self, events: float, ttfts: Sequence[float], now: float) -> None:
+        """Streams elsewhere gave about so many tokens, and these first ones, lately."""
+        self._tokens.add(events, now)
+        for ttft in ttfts:
+            self._ttft.add(ttft, now)
 
     # ------------------------------------------------------------ told by the records
     def planned(self, record: Record) -> None:
@@ -86,9 +99,10 @@ class Meter:
         """The worker ends. Returns at once; the process waits with its end until everything has gone out, or has been
         given up."""
         if self.sinks:
-            threading.Thread(target=self._close, name="meter-close").start()
+            threading.Thread(target=self.close_now, name="meter-close").start()
 
-    def _close(self) -> None:
+    def close_now(self) -> None:
+        """The same, and returns when it has."""
         for sink in self.sinks:
             sink.close()
 
@@ -99,7 +113,8 @@ class Meter:
             return [((name,), seconds) for name, seconds in self.phases().items()]
         waiting = self.waiting()
         told = {catalogue.IN_FLIGHT: max(0, self.open - waiting), catalogue.WAITING: waiting,
-                catalogue.UP: int(self.up()), catalogue.RESTARTS: self.restarts()}
+                catalogue.UP: int(self.up()), catalogue.RESTARTS: self.restarts(),
+                catalogue.FALLS: self.falls()}
         return [((), told[metric])]
 
     def summary(self) -> dict[str, Any]:

@@ -19,13 +19,15 @@ def made(wanted: Telemetry, up: Callable[[], bool], life: Callable[[], int], pha
     return meter
 
 
-def export(meter: Meter, wanted: Telemetry) -> None:
-    """From now on what it measures is also sent, if anywhere: what that takes is imported only then."""
-    if not (wanted.traces or wanted.metrics):
+def export(meter: Meter, wanted: Telemetry, *, traces: bool = True, metrics: bool = True) -> None:
+    """From now on what it measures is also sent, if anywhere: what that takes is imported only then. traces, metrics:
+    whether they are this process's business."""
+    where, whither = wanted.traces if traces else None, wanted.metrics if metrics else None
+    if not (where or whither):
         return
     try:
         from meter.otel import OpenTelemetry
-        sink = OpenTelemetry(meter, wanted.traces, wanted.metrics, wanted.attributes)
+        sink = OpenTelemetry(meter, where, whither, wanted.attributes)
     except Exception as error:  # one of its own variables, by most; no reason to serve nobody
         utils.log(f"OpenTelemetry is not used, for it does not start: {type(error).__name__}: {error}", "error")
         return

@@ -104,6 +104,11 @@ class Supervisor:
         """How a server ended, in words; None while it lives, or is dying."""
         return self._endings.get(life)
 
+    @property
+    def endings(self) -> dict[int, str]:
+        """The same of the newest lives that have ended, by their numbers."""
+        return dict(self._endings)
+
     @contextlib.contextmanager
     def listening(self, listener: Callable[[], None]) -> Iterator[None]:
         """Meanwhile `listener` is called after every change of state, in the owner's thread."""

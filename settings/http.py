@@ -26,7 +26,7 @@ class HttpSettings:
     """mode: "queue", or "http"; reason: why, in words; host, port, health_port, health_path: where it listens;
     queue_seconds: how long a request waits for room; request_seconds: how long one may take in all, 0 for no limit;
     body_bytes: of a body; held_bytes: of all bodies together; keys: of callers, none for everybody; origins: of
-    browsers' pages, "*" for any."""
+    browsers' pages, "*" for any; processes: that carry requests, 1 for the worker's own alone."""
 
     mode: str = "queue"
     reason: str = ""
@@ -40,6 +40,7 @@ class HttpSettings:
     held_bytes: int = 2**30
     keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     origins: tuple[str, ...] = ()
+    processes: int = 1
 
 
 def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[HttpSettings, list[Notice], list[Problem]]:
@@ -75,14 +76,18 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
                             (_BEFORE_RUNPOD if endpoint else 0.0) if seconds is None else seconds,
                             round(max(_BOTH_WAYS, values["MAX_INPUT_MB"] or 0) * 1e6),
                             round(values["HTTP_BODY_MEMORY_MB"] * 1e6), keys=keys,
-                            origins=tuple(values["CORS_ORIGINS"]))
+                            origins=tuple(values["CORS_ORIGINS"]), processes=values["HTTP_PROCESSES"])
     return settings, notices, problems
 
 
 def by_way_in(name: str, values: Mapping[str, Any], http: HttpSettings) -> float:
     """The value of a setting whose default depends on the mode."""
     value: float | None = values[name]
-    return _UNSET[http.mode][name] if value is None else value
+    if value is not None:
+        return value
+    # That many pieces a second are what one core does beside everything else.
+    cores = http.processes if (http.mode, name) == ("http", "STREAM_POSTS_PER_SECOND") else 1
+    return _UNSET[http.mode][name] * cores
 
 
 def megabytes(name: str, values: Mapping[str, Any], http: HttpSettings) -> int:

@@ -43,6 +43,8 @@ WORKER_SETTINGS = (
     Setting("HTTP_REQUEST_SECONDS", "float", None, "Seconds that a request to the HTTP front may take in all; unset, "
             "325 on RunPod's endpoints, which end every request after 330, and no limit elsewhere; 0 means no limit.",
             low=0),
+    Setting("HTTP_PROCESSES", "int", 1, "Processes that carry the requests of the HTTP front, all on one port; 1: the "
+            "worker's own. More where the one core of that is the limit (docs/scaling.md).", low=1, high=64),
     Setting("HTTP_BODY_MEMORY_MB", "megabytes", 1024.0, "What the HTTP front holds of bodies at once, from their "
             "arrival to the end of their requests; further large ones wait unread.", low=0.001),
     Setting("WORKER_API_KEY", "str", None, "Keys of callers of the HTTP front, separated by commas, or `none`; needed "

@@ -71,8 +71,7 @@ class Bodies:
 
     async def _take(self, size: int) -> int:
         try:
-            async with asyncio.timeout(self._patience):
-                return await self.room.take(size)
+            return await self.room.take_within(size, self._patience)
         except TimeoutError:
             raise Full(self._patience, "The bodies of other requests take all the memory that there is for bodies "
                                        "(HTTP_BODY_MEMORY_MB)") from None

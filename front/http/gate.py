@@ -7,6 +7,8 @@ import collections
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 
 class Full(Exception):
@@ -15,6 +17,26 @@ class Full(Exception):
     def __init__(self, patience: float, why: str):
         super().__init__(f"{why}, and there was no room within {patience:g} s (HTTP_QUEUE_SECONDS).")
         self.retry_after = max(1, round(patience))
+
+
+class Passing(Protocol):
+    """Where requests pass one by one. patience: seconds that one waits."""
+
+    patience: float
+
+    def passing(self) -> AbstractAsyncContextManager[float]:
+        """Be inside; gives the seconds that were waited. Raises Full."""
+
+    def check(self) -> None:
+        """Raises Full when a request need not even wait."""
+
+    async def look(self) -> None:
+        """The same, before something that takes long."""
+
+
+def overfull(limit: int, patience: float) -> Full:
+    """That `limit` requests run, and as many wait as may."""
+    return Full(patience, f"This worker runs {limit} requests already (MAX_CONCURRENCY)")
 
 
 class Gate:
@@ -46,10 +68,11 @@ class Gate:
     def check(self) -> None:
         """Raises Full when a request need not even wait."""
         if (self.inside >= self.limit or self._waiting) and (self.patience <= 0 or len(self._waiting) >= self.limit):
-            raise self._full()
+            raise overfull(self.limit, self.patience)
 
-    def _full(self) -> Full:
-        return Full(self.patience, f"This worker runs {self.limit} requests already (MAX_CONCURRENCY)")
+    async def look(self) -> None:
+        """The same."""
+        self.check()
 
     async def _enter(self) -> None:
         if self.inside < self.limit and not self._waiting:
@@ -70,7 +93,7 @@ class Gate:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(place)
             if isinstance(error, TimeoutError):
-                raise self._full() from None
+                raise overfull(self.limit, self.patience) from None
             raise
 
     def _leave(self) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from settings.http import HttpSettings
 
 METHODS = "GET, HEAD, POST, OPTIONS"
 
@@ -39,6 +43,12 @@ class Manners:
     head_seconds: float = 2.0
     request_seconds: float = 0.0
     origins: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, http: HttpSettings) -> Manners:
+        """As the settings want them."""
+        return cls(http.health_path, http.body_bytes, held_bytes=http.held_bytes, origins=http.origins,
+                   request_seconds=http.request_seconds)
 
     def due(self, received: int) -> float:
         """Seconds after its beginning until which a body of which so much has come may go on without more."""

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 import utils
 from answer.session import Session
-from front.http.gate import Gate
+from front.http.gate import Passing
 from front.http.manners import Manners
 from meter.record import current
 from utils import JobError
@@ -36,7 +36,7 @@ def asked(request: web.Request) -> bool:
     return request.path == PATH
 
 
-async def session(request: web.Request, dial: Dial, gate: Gate, manners: Manners, headers: Mapping[str, str],
+async def session(request: web.Request, dial: Dial, gate: Passing, manners: Manners, headers: Mapping[str, str],
                   carried: Mapping[str, str]) -> web.StreamResponse:
     """One session from its handshake to its end. It holds a place of `gate`. Raises JobError and Full before it."""
     words = [word.strip().lower() for word in request.headers.get(hdrs.CONNECTION, "").split(",")]

@@ -139,9 +139,11 @@ class Reply:
         transport = self._request.transport
         if transport is not None and not transport.get_write_buffer_size() and len(data) < _SWALLOWED:
             await write(data)  # this waits for nobody, and needs no clock
-            return
-        async with asyncio.timeout(self._manners.write_seconds):
-            await write(data)
+        else:
+            async with asyncio.timeout(self._manners.write_seconds):
+                await write(data)
+        if last:  # who reads it and closes the connection at once has not gone away
+            current().delivered = True
 
     def _log(self, error: JobError) -> None:
         current().failed(error)

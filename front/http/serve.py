@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
 import utils
 from clock import awake
 from front import process
-from front.http import server_log
+from front.http import listening, metrics
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
 from front.http.measured import heading, measuring
-from front.http.metrics import Metrics
+from front.http.page.news import News
 from front.http.page.routes import Page
 from front.http.page.view import View
 from front.http.server import Front
@@ -30,11 +31,18 @@ if TYPE_CHECKING:
     from job.worker import Worker
     from settings.config import Settings
 
-_KEEPALIVE = 75.0  # seconds that an idle connection stays open, and that a request's head may take
-AT_ONCE = 256      # requests, where the server does not say how many it runs
-_BACKLOG = 4096    # connections that wait to be accepted; one too many is tried again by its client after a second
-_CLOSING = 5.0     # seconds for answers that were cut off to be sent
-_PARTING = 1.0     # seconds, twice, for what the server itself is still sending; all of it is below LAST_RESORT
+AT_ONCE = 256    # requests, where the server does not say how many it runs
+CLOSING = 5.0    # seconds for answers that were cut off to be sent
+
+
+class Passage(Protocol):
+    """What is told of how many requests run at once, and wait."""
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def waiting(self) -> int: ...
 
 
 class HttpFront:
@@ -47,19 +55,26 @@ class HttpFront:
         self._engine_measures = settings.telemetry.engine_metrics is not False
         self._worker: Worker | None = None
         self._leaving = False
-        self.gate = Gate(1, settings.http.queue_seconds)
         self._keys = Keys(settings.http.keys)
-        manners = Manners(settings.http.health_path, settings.http.body_bytes, held_bytes=settings.http.held_bytes,
-                          origins=settings.http.origins, request_seconds=settings.http.request_seconds)
-        self.front = Front(self._keys, self.gate, manners, self.stage)
+        self.gate = Gate(1, settings.http.queue_seconds)
+        self.front = Front(self._keys, self.gate, Manners.of(settings.http), self.stage)
         self._measuring = measuring(meter, self.stage, settings.allowed_routes)
         figures = Prometheus(meter)
-        self._metrics = Metrics(figures)
+        self._figures = metrics.Figures(figures)
         meter.sinks.append(figures)
-        meter.waiting = lambda: self.gate.waiting
-        self._view = View(settings.served_model_name, engine, start, meter.summary, self.gate,
+        meter.waiting = lambda: self.passage.waiting
+        self._view = View(settings.served_model_name, engine, start, meter.summary, lambda: self.passage.limit,
                           lambda: self.stage() is Stage.LEAVING)
-        self._page = Page(self._keys, self._view)
+        self._news = News(self._view)
+
+    @property
+    def passage(self) -> Passage:
+        return self.gate
+
+    @property
+    def running(self) -> int:
+        """Requests under way."""
+        return len(self.front.running)
 
     def stage(self) -> Stage:
         """What is said of this worker where its health is asked."""
@@ -78,23 +93,22 @@ class HttpFront:
         self._view.changed()
         if not self._stopping.done():
             self._stopping.set_result(awake() + patience)
-            utils.log(f"stopping: {len(self.front.running)} running requests have {patience:.0f} s to finish "
-                      "(DRAIN_TIMEOUT)")
+            utils.log(f"stopping: {self.running} running requests have {patience:.0f} s to finish (DRAIN_TIMEOUT)")
 
     async def _serve(self) -> None:
         self._stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
-            app = self.front.app(self._page.routes())
+            app = self.front.app(Page(self._keys, self._news.told).routes())
             app.middlewares.append(self._measuring)
             app.on_response_prepare.append(heading)
             apart = settings.health_port != settings.port
             health = self.front.health_app() if apart else app
-            self._metrics.add(health, None if apart else self._keys)
-            await self._listen(stack, app, settings.port)
+            metrics.add(health, self._figures.text, None if apart else self._keys)
+            await self._begin(stack, app, listening.bound(settings.host, settings.port))
             if apart:
-                await self._listen(stack, health, settings.health_port)
-            stack.push_async_callback(self._page.farewell)
+                await listening.serve(stack, health, listening.bound(settings.host, settings.health_port))
+            stack.push_async_callback(self._news.farewell)
             utils.log(f"listening on {settings.host}:{settings.port}, because {settings.reason}")
             preparing = self._in_a_thread()
             first: set[asyncio.Future[Any]] = {preparing, self._stopping}
@@ -102,13 +116,11 @@ class HttpFront:
             if not preparing.done():  # told to stop while the engine loads: whoever called `run` stops the engine
                 return
             worker, limit = preparing.result()
-            self.gate.limit = limit or AT_ONCE
-            stack.push_async_callback(worker.upstream.close)
-            self.front.answer, self.front.dial = worker.answer, worker.dial
+            self._figures.engine = worker.engine.get if self._engine_measures else None
+            await self._open(stack, worker, limit or AT_ONCE)
             self._worker = self._view.worker = worker
             self._view.changed()
-            self._metrics.engine = worker.engine.get if self._engine_measures else None
-            utils.log(f"serving over HTTP with up to {self.gate.limit} requests at once")
+            utils.log(f"serving over HTTP with up to {self.passage.limit} requests at once")
             await self._drain(worker, await self._stopping)
 
     def _in_a_thread(self) -> asyncio.Future[tuple[Worker, int | None]]:
@@ -136,25 +148,28 @@ class HttpFront:
         threading.Thread(target=prepare, name="http-prepare", daemon=True).start()
         return done
 
-    async def _listen(self, stack: contextlib.AsyncExitStack, app: web.Application, port: int) -> None:
-        # A client that goes away cancels its handler: that is what stops the engine's work for it. Bodies are unpacked
-        # by bodies.py: what is refused is thrown away as it came.
-        runner = web.AppRunner(app, handler_cancellation=True, keepalive_timeout=_KEEPALIVE, access_log=None,
-                               logger=server_log.logger(), shutdown_timeout=_PARTING, auto_decompress=False)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        try:
-            await web.TCPSite(runner, self._settings.host, port, reuse_address=True,
-                              backlog=_BACKLOG).start()
-        except OSError as error:
-            raise SystemExit(f"The worker cannot listen on {self._settings.host}:{port} (PORT): "
-                             f"{error.strerror}") from error
+    # ------------------------------------------------------------ where requests are carried, here in this process
+    async def _begin(self, stack: contextlib.AsyncExitStack, app: web.Application, listener: socket.socket) -> None:
+        """Listen, while the engine loads."""
+        await listening.serve(stack, app, listener)
+
+    async def _open(self, stack: contextlib.AsyncExitStack, worker: Worker, limit: int) -> None:
+        """Requests are carried from now on."""
+        self.gate.limit = limit
+        stack.push_async_callback(worker.upstream.close)
+        self.front.answer, self.front.dial = worker.answer, worker.dial
 
     async def _drain(self, worker: Worker, deadline: float) -> None:
+        """Until nothing runs any more, or was cut off after `deadline` (clock.awake)."""
         if running := set(self.front.running):
             await asyncio.wait(running, timeout=max(0.0, deadline - awake()))
-        if left := set(self.front.running):
-            worker.fail_all()
-            _, stuck = await asyncio.wait(left, timeout=_CLOSING)
-            for task in stuck:  # its client reads nothing, or still sends
-                task.cancel()
+        await self.front.cut_off(worker.fail_all, CLOSING)
+
+
+def front_of(settings: Settings, ending: process.Ending, meter: Meter, engine: Engine,
+             start: Callable[[], dict[str, Any]]) -> HttpFront:
+    """The front that the settings want: requests are carried by this process, or by several others."""
+    if settings.http.processes == 1:
+        return HttpFront(settings, ending, meter, engine, start)
+    from front.http.processes.serve import ManyFronts
+    return ManyFronts(settings, ending, meter, engine, start)

@@ -19,7 +19,7 @@ import utils
 from front.http import forms, realtime
 from front.http.bodies import Bodies, json_of
 from front.http.callers import Caller, caller
-from front.http.gate import Full, Gate
+from front.http.gate import Full, Passing
 from front.http.keys import Keys
 from front.http.manners import METHODS, Manners, Stage
 from front.http.replies import Piece, Reply
@@ -40,10 +40,10 @@ class Front:
     answer: Answer | None = None
     dial: realtime.Dial | None = None
 
-    def __init__(self, keys: Keys, gate: Gate, manners: Manners, stage: Callable[[], Stage]):
+    def __init__(self, keys: Keys, gate: Passing, manners: Manners, stage: Callable[[], Stage]):
         self._keys, self._gate, self._manners, self._stage = keys, gate, manners, stage
         self._turns = Turns()
-        self._bodies = Bodies(manners, gate.patience)
+        self.bodies = Bodies(manners, gate.patience)
         self.running: set[asyncio.Task[Any]] = set()
 
     def app(self, page: Iterable[web.RouteDef] = ()) -> web.Application:
@@ -98,15 +98,25 @@ class Front:
         finally:
             self.running.discard(task)
 
+    async def cut_off(self, fail_all: Callable[[], None], patience: float) -> None:
+        """Have what still runs fail, by `fail_all`; what does not end within `patience` seconds is dropped."""
+        if left := set(self.running):
+            fail_all()
+            _, stuck = await asyncio.wait(left, timeout=patience)
+            for task in stuck:  # its client reads nothing, or still sends
+                task.cancel()
+
     async def _answered(self, request: web.Request, who: Caller, reply: Reply) -> web.StreamResponse:
         answer = self._admitted(request)
         if realtime.asked(request):
             assert self.dial is not None  # there with `answer`
             return await realtime.session(request, self.dial, self._gate, self._manners, reply.headers, who.headers)
+        if not request.content.is_eof():  # what is still to come is read for nobody who is refused then
+            await self._gate.look()
         form = forms.brought(request)
-        async with self._bodies.of(request) if not form else contextlib.nullcontext(b"") as raw:
+        async with self.bodies.of(request) if not form else contextlib.nullcontext(b"") as raw:
             method = "GET" if request.method == hdrs.METH_HEAD else request.method
-            body = await forms.read(request, self._bodies.arriving(request)) if form else await json_of(raw)
+            body = await forms.read(request, self.bodies.arriving(request)) if form else await json_of(raw)
             job_input = {"route": request.raw_path, "method": method, "body": body, "headers": who.headers}
             del raw
             await self._turns.mine()

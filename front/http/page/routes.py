@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +10,6 @@ from aiohttp import web
 
 from front.http import shapes
 from front.http.keys import Keys
-from front.http.page.view import ENDED, View
 from utils import JobError
 
 FILES = Path(__file__).parent / "files"
@@ -25,18 +22,13 @@ POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
            "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
            "Cross-Origin-Resource-Policy": "same-origin"}
-HELD = 1.0  # seconds that an answer waits for news
-_MOST = 32  # answers that wait; the next ones do not
 
 
 class Page:
-    """keys: of callers; view: what is told."""
+    """keys: of callers; told: gives the state as JSON, see news.py `News.told`."""
 
-    def __init__(self, keys: Keys, view: View):
-        self._keys, self._view = keys, view
-        self._held = 0
-        self._asked = float("-inf")  # loop time of the newest question for the state
-        self._end_told = asyncio.Event()
+    def __init__(self, keys: Keys, told: Callable[[str | None], Awaitable[bytes]]):
+        self._keys, self._told = keys, told
 
     def routes(self) -> list[web.RouteDef]:
         """GET and HEAD of `/` and of what stands under `/-/`."""
@@ -53,33 +45,8 @@ class Page:
         except JobError as error:
             return web.Response(status=error.code, body=shapes.dumps(shapes.body(error, request.path, "")),
                                 content_type="application/json", headers={**headers, "WWW-Authenticate": "Bearer"})
-        await self._news(request.query.get("seen"))
-        told = self._view.told()
-        if told["state"] == ENDED:
-            self._end_told.set()
-        return web.Response(body=shapes.dumps(told), content_type="application/json", headers=headers)
-
-    async def farewell(self) -> None:
-        """Before the front is closed: whoever looks on at the moment hears that, and why, this worker has given up."""
-        if self._view.state == ENDED and asyncio.get_running_loop().time() < self._asked + 2 * HELD:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._end_told.wait(), HELD)
-
-    async def _news(self, seen: str | None) -> None:
-        loop = asyncio.get_running_loop()
-        self._asked = loop.time()
-        if seen is None or self._held >= _MOST:
-            return
-        self._held += 1
-        try:
-            with self._view.changes() as changed, contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HELD):
-                    while self._view.tag == seen:
-                        await changed.wait()
-                        changed.clear()
-        finally:
-            self._held -= 1
-            self._asked = loop.time()
+        return web.Response(body=await self._told(request.query.get("seen")), content_type="application/json",
+                            headers=headers)
 
 
 def _file(path: Path) -> Callable[[web.Request], Awaitable[web.Response]]:

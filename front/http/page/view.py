@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from front.http.gate import Gate
 from front.http.page.loads import Loads
 from utils import redact
 
@@ -32,15 +31,15 @@ def word(engine: str, life: int, served: bool, leaving: bool) -> str:
 
 class View:
     """model: the name that is served, by the settings; start: of the newest start so far, see start/start_report.py
-    report(); figures: of the requests, see meter/requests.py `Meter.summary`; leaving: whether the process ends;
-    worker: None until there is one."""
+    report(); figures: of the requests, see meter/requests.py `Meter.summary`; limit: how many run at once; leaving:
+    whether the process ends; worker: None until there is one."""
 
     worker: Worker | None = None
 
     def __init__(self, model: str, engine: Engine, start: Callable[[], dict[str, Any]],
-                 figures: Callable[[], dict[str, Any]], gate: Gate, leaving: Callable[[], bool]):
+                 figures: Callable[[], dict[str, Any]], limit: Callable[[], int], leaving: Callable[[], bool]):
         self._model, self._engine, self._start, self._figures = model, engine, start, figures
-        self._gate, self._leaving = gate, leaving
+        self._limit, self._leaving = limit, leaving
         self._loads = Loads(engine.get)
         self._life = 0
         self._listening: set[asyncio.Event] = set()
@@ -83,7 +82,7 @@ class View:
             "why": redact(self._engine.trouble) if state in ("restarting", ENDED) else "",
             "model": worker.context.served_model_name if worker else self._model,
             "lives": self._engine.life, "start": self._start(),
-            "figures": {**self._figures(), "limit": self._gate.limit if worker else None},
+            "figures": {**self._figures(), "limit": self._limit() if worker else None},
             "engine": self._loads.known() if state == "ready" else None,
             "takes": {"chat": worker.facts.generates, "images": worker.facts.images,
                       "reasoning": worker.context.reasoning, "tokens": worker.facts.context} if worker else None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from urllib.request import urlopen
 
 import aiohttp
@@ -18,7 +19,10 @@ CHAT = "/v1/chat/completions"
 
 
 def environ(**extra: str) -> dict[str, str]:
-    return contract_environ(**{"WORKER_MODE": "http", "PORT": str(free_port()), "WORKER_API_KEY": KEY, **extra})
+    # Set by hand, the whole suite runs so.
+    processes = os.environ.get("TEST_HTTP_PROCESSES", "1")
+    return contract_environ(**{"WORKER_MODE": "http", "PORT": str(free_port()), "WORKER_API_KEY": KEY,
+                               "HTTP_PROCESSES": processes, **extra})
 
 
 class Http:

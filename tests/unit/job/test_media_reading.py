@@ -158,8 +158,8 @@ async def test_a_job_waits_for_memory_and_all_of_it_comes_back():
         fetched.open.set()
         await one
         await two  # 100 are held, the rest was given back
-        assert jobs._room.free == 1300
-    assert jobs._room.free == 1500
+        assert jobs.room.free == 1300
+    assert jobs.room.free == 1500
 
 
 async def test_a_job_reserves_no_more_than_its_media_may_have():
@@ -173,11 +173,11 @@ async def test_a_job_reserves_no_more_than_its_media_may_have():
         while len(fetched.asked) < 3:
             fetched.reached.clear()
             await fetched.reached.wait()
-        assert jobs._room.free == 1000 - 400 - 200
+        assert jobs.room.free == 1000 - 400 - 200
         fetched.open.set()
         await asyncio.gather(*tasks)
-        assert jobs._room.free == 1000 - 200 - 100
-    assert jobs._room.free == 1000
+        assert jobs.room.free == 1000 - 200 - 100
+    assert jobs.room.free == 1000
 
 
 @pytest.mark.parametrize("ending", ["fails", "cancelled", "left"])
@@ -206,7 +206,7 @@ async def test_however_a_job_ends_its_memory_comes_back(ending):
             await other  # what the first gave back is enough for it
         other.cancel()
     await asyncio.gather(task, other, return_exceptions=True)
-    assert jobs._room.free == 1000
+    assert jobs.room.free == 1000
 
 
 async def test_files_of_opened_folders(tmp_path):
@@ -227,4 +227,4 @@ async def test_files_of_opened_folders(tmp_path):
         ready = await opened.of(native(f"{tmp_path}/list"), held)
         with pytest.raises(JobError):
             await ready.prepare()
-    assert opened._room.free == opened._room.total
+    assert opened.room.free == opened.room.total

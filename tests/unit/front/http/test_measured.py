@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from front.http.keys import Keys
 from front.http.manners import Stage
 from front.http.measured import heading, measuring
-from front.http.metrics import Metrics
+from front.http.metrics import Figures, add
 from meter.prometheus import Prometheus
 from meter.record import current
 from meter.requests import Meter
@@ -178,12 +178,12 @@ async def test_the_engine_s_metrics_stand_behind_the_worker_s(answer, behind):
         asked.append((path, seconds > 0))
         return answer
 
-    metrics, app = Metrics(Prometheus(Meter())), web.Application()
-    metrics.add(app, Keys(["sesame"]))
+    figures, app = Figures(Prometheus(Meter())), web.Application()
+    add(app, figures.text, Keys(["sesame"]))
     async with TestClient(TestServer(app)) as client:
         assert (await client.get("/metrics")).status == 401
         alone = await (await client.get("/metrics", headers={"x-api-key": "sesame"})).read()
-        metrics.engine = engine
+        figures.engine = engine
         both = await (await client.get("/metrics", headers={"x-api-key": "sesame"})).read()
     assert asked == [("/metrics", True)]
     assert alone.endswith(b"\n") and both.startswith(alone) and both[len(alone):].startswith(behind)
@@ -201,9 +201,9 @@ async def test_an_engine_that_does_not_answer_is_asked_once_at_a_time_however_ma
         at_once[0] -= 1
         return None, b""
 
-    metrics, app = Metrics(Prometheus(Meter())), web.Application()
-    metrics.add(app, None)
-    metrics.engine = engine
+    figures, app = Figures(Prometheus(Meter())), web.Application()
+    add(app, figures.text, None)
+    figures.engine = engine
     async with TestClient(TestServer(app, handler_cancellation=True)) as client:
         scrapes = [asyncio.create_task(client.get("/metrics")) for _ in range(50)]
         await asyncio.to_thread(called.wait, 30)

@@ -11,7 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
-from front.http.page import routes
+from front.http.page import news, routes
+from front.http.page.news import News
 from front.http.page.routes import FILES, HEADERS, Page
 from front.http.server import Front
 
@@ -40,13 +41,13 @@ class View:
 
 @pytest.fixture
 async def open_page():
-    """open_page(*keys): (client, view, page)."""
+    """open_page(*keys): (client, view, its news)."""
     clients = []
 
     async def run(*keys):
         view, app = View(), web.Application()
-        page = Page(Keys(keys), view)
-        app.add_routes(page.routes())
+        page = News(view)
+        app.add_routes(Page(Keys(keys), page.told).routes())
         client = TestClient(TestServer(app))
         await client.start_server()
         clients.append(client)
@@ -107,7 +108,7 @@ async def test_the_state_is_for_those_who_show_a_key(open_page):
 
 
 async def test_an_answer_waits_for_news(open_page, monkeypatch):
-    monkeypatch.setattr(routes, "HELD", 600)
+    monkeypatch.setattr(news, "HELD", 600)
     client, view, _ = await open_page()
     assert (await client.get("/-/state?seen=starting")).status == 200  # there are some
     view.waits.clear()
@@ -119,14 +120,14 @@ async def test_an_answer_waits_for_news(open_page, monkeypatch):
 
 
 async def test_no_more_answers_wait_than_are_meant_to(open_page, monkeypatch):
-    monkeypatch.setattr(routes, "HELD", 600)
-    monkeypatch.setattr(routes, "_MOST", 0)
+    monkeypatch.setattr(news, "HELD", 600)
+    monkeypatch.setattr(news, "_MOST", 0)
     client, _, _ = await open_page()
     assert await (await client.get("/-/state?seen=ready")).json() == {"state": "ready"}
 
 
 async def test_whoever_looks_on_hears_of_the_end_before_the_front_is_closed(open_page, monkeypatch):
-    monkeypatch.setattr(routes, "HELD", 600)
+    monkeypatch.setattr(news, "HELD", 600)
     client, view, page = await open_page()
     await client.get("/-/state")
     await page.farewell()  # not the end
@@ -144,13 +145,13 @@ async def test_whoever_looks_on_hears_of_the_end_before_the_front_is_closed(open
     ("/", "GET", "/-/state", 200, "application/json")])
 async def test_the_page_takes_nothing_from_health_and_the_api(health, method, path, status, kind):
     front = Front(Keys(()), Gate(4, 0), Manners(health), lambda: Stage.STARTING)
-    async with TestClient(TestServer(front.app(Page(Keys(()), View()).routes()))) as client:
+    async with TestClient(TestServer(front.app(Page(Keys(()), News(View()).told).routes()))) as client:
         response = await client.request(method, path)
         assert (response.status, response.content_type) == (status, kind)
 
 
 async def test_nobody_is_waited_for_who_does_not_look(open_page, monkeypatch):
-    monkeypatch.setattr(routes, "HELD", 600)
+    monkeypatch.setattr(news, "HELD", 600)
     _, view, page = await open_page()
     view.state = "ended"
     await page.farewell()

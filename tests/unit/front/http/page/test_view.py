@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 import utils
-from front.http.gate import Gate
 from front.http.page.view import View, word
 from server.states import State
 
@@ -32,7 +31,7 @@ def test_every_state_of_the_engine_has_a_word():
 async def view():
     engine = SimpleNamespace(state=State.STARTING, life=1, trouble="", get=lambda path, timeout: (None, b""))
     view = View("tiny", engine, lambda: {"total_s": 1.0, "phases": []}, lambda: {"in_flight": 2, "waiting": 0},
-                Gate(4, 0), lambda: False)
+                lambda: 4, lambda: False)
     view.engine = engine
     return view
 

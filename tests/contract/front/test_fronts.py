@@ -1,0 +1,73 @@
+"""The owner of the front processes, with plain programs in their place."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from front.http.processes import owner
+from front.http.processes.owner import Fronts
+from meter.requests import Meter
+
+MUTE = "import time; time.sleep(600)"
+SPEAKS = """
+import socket, sys
+end = socket.socket(fileno=int(sys.argv[1]))
+end.send(b'\\0\\0\\0\\6["up"]')
+while not b'["end"]' in end.recv(10**6):
+    pass
+"""
+
+
+@contextlib.contextmanager
+def changes():
+    yield asyncio.Event()
+
+
+@pytest.fixture
+async def started(monkeypatch):
+    """started(program): one front process that runs it, and what its owner says at the end."""
+    every, listener = [], socket.socket()
+
+    async def run(program):
+        monkeypatch.setattr(owner, "_begun", lambda channel, listener: subprocess.Popen(
+            [sys.executable, "-c", program, str(channel)], pass_fds=(channel,)))
+        http = SimpleNamespace(processes=1, queue_seconds=1.0, held_bytes=1)
+        settings = SimpleNamespace(http=http, media=SimpleNamespace(memory_bytes=1))
+        engine = SimpleNamespace(state=SimpleNamespace(name="UP"), life=1, endings={}, changes=changes)
+        given_up = asyncio.get_running_loop().create_future()
+        fronts = Fronts(settings, listener, Meter(), engine, {}, given_up.set_result)
+        await fronts.start()
+        every.append(fronts)
+        return fronts, given_up
+
+    yield run
+    for fronts in every:
+        await fronts.close()
+    listener.close()
+
+
+async def test_one_that_says_nothing_is_killed_and_too_many_ends_end_the_worker(started, monkeypatch, capsys):
+    monkeypatch.setattr(owner, "_SILENT", 0.0)
+    monkeypatch.setattr(owner, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(owner, "_FALLS", 1)
+    fronts, given_up = await started(MUTE)
+    async with asyncio.timeout(60):
+        assert "Front processes ended 2 times within 60 s" in await given_up
+    assert fronts.falls == 2
+    said = capsys.readouterr().out
+    assert "gave no sign of life" in said and "killed by signal 9" in said
+
+
+async def test_the_worker_s_own_end_is_no_fall_of_theirs(started, capsys):
+    fronts, given_up = await started(SPEAKS)
+    worker = SimpleNamespace(learned=(), quarantine=SimpleNamespace(ends=[]))
+    async with asyncio.timeout(60):
+        assert await fronts.serve(worker, 7)
+    assert fronts.ledger.limit == 7 and len(fronts.ledger.held) == 1
+    await fronts.close()
+    assert fronts.falls == 0 and not given_up.done() and "ended" not in capsys.readouterr().out
