@@ -62,11 +62,12 @@ def rows(pattern: Pattern, endpoints: Iterable[tuple[str, Endpoint]], curve: Cur
 
 def cheapest(found: Iterable[Row], bound: float) -> Row | None:
     """The setting with the least cost whose first tokens come within `bound` seconds at the 99th percentile, the
-    uncertainty of that counted against it; among equally cheap ones the quicker. "patient" is left out: it is the
-    kinder reading of what nobody can choose."""
+    uncertainty of that counted against it; among equally cheap ones the quicker, and among equally quick ones request
+    count, whose rule is documented. "patient" is left out: it is the kinder reading of what nobody can choose."""
     good = [row for row in found if not row["scaler"].startswith(PATIENT)
             and row["mean"]["first_p99"] + row["half"].get("first_p99", 0.0) <= bound]
-    return min(good, key=lambda row: (round(row["mean"]["dollars_million"], 4), row["mean"]["first_p99"]), default=None)
+    return min(good, key=lambda row: (round(row["mean"]["dollars_million"], 4), row["mean"]["first_p99"],
+                                      not row["scaler"].startswith(COUNT)), default=None)
 
 
 def around(found: Sequence[Row], base: Row, knob: str) -> list[Row]:

@@ -89,4 +89,4 @@ def write(result: dict[str, Any], folder: Path) -> None:
         text = "[\n" + ",\n".join(json.dumps(one) for one in value) + "\n]" if lines else json.dumps(value, indent=1)
         parts.append(f"{json.dumps(key)}: {text}")
     (folder / "results.json").write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
-    (folder / "results.md").write_text(markdown(result) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(markdown(found) + "\n", encoding="utf-8")

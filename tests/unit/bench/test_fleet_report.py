@@ -104,3 +104,8 @@ def test_the_worker_s_requests_are_played_at_their_moments():
     assert found["first"]["simulated"]["p50"] == pytest.approx(0.5)
     assert found["e2e"]["simulated"]["p99"] == pytest.approx(1.5, abs=0.02)
     assert found["e2e"]["worker"] == {"mean": 1.0, "p50": 1.0, "p90": 1.0, "p99": 1.0}
+
+
+def test_of_equals_the_documented_rule_is_taken():
+    rows = [row(1.0, 0.9, scaler="delay 4 s"), row(1.0, 0.9, scaler="count c"), row(1.0, 0.9, scaler="delay 8 s")]
+    assert plan.cheapest(rows, 1.0) is rows[1]
