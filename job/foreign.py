@@ -1,7 +1,7 @@
 """Fields of other servers that change an answer and that SGLang does not read: put into its own, or refused by name.
 
 Pure. Left in, they would be dropped without a word (on /generate: refused). A value that asks for nothing is dropped;
-a field that only hints, names or counts (`user`, `metadata`, `store`, `best_of` …) is none of this module's business.
+a field that only hints, names or counts (`user`, `metadata`, `store` …) is none of this module's business.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ def _check_values(body: dict[str, Any], kind: str) -> None:
     reasoning = body.get("reasoning")
     if kind == "chat" and isinstance(reasoning, dict) and reasoning.get("max_tokens"):
         raise _without_effect("reasoning.max_tokens", None, "use `max_tokens`")
+    best, n = body.get("best_of"), body.get("n", 1)
+    if kind != "native" and type(best) is int and type(n) is int and best > n:  # /generate refuses the name itself
+        raise _without_effect("best_of", best, "use `n`, and choose among the answers")
     if kind in ("chat", "completions", "messages") and isinstance(body.get("text"), str) and body["text"]:
         raise _without_effect("text", None, "give the prompt in the route's own field alone")
     for name in _WINDOWS:

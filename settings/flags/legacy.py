@@ -1,4 +1,4 @@
-"""Settings that older SGLangs took, turned into what the present one accepts, each with one warning line.
+"""Settings that older SGLangs took, and vLLM takes, turned into what this one accepts, each with one warning line.
 
 Pure. Every rule looks at the snapshot first, so that it rests where the SGLang at hand still has the old
 spelling, and never asks for a value that it does not have.
@@ -21,6 +21,16 @@ _VALUES = {
     ("--load-balance-method", "shortest_queue"): ("total_requests", "its present name"),
     ("--load-balance-method", "minimum_tokens"): ("total_tokens", "its present name"),
     ("--quantization", "marlin"): (None, "SGLang chooses the Marlin kernels itself for GPTQ and AWQ weights"),
+    # vLLM's words, where SGLang has the same under another name (the choice of "None" in worker-vllm's form is none).
+    ("--device", "auto"): (None, "as the server finds its device itself"),
+    ("--quantization", "none"): (None, "which means that the model's own files decide"),
+    ("--kv-cache-dtype", "fp8"): ("fp8_e4m3", "which vLLM calls so"),
+    **{(f"--{kind}-parser", theirs): (ours, "SGLang's name of it") for kind, theirs, ours in (
+        ("tool-call", "llama3_json", "llama3"), ("tool-call", "llama4_pythonic", "pythonic"),
+        ("tool-call", "deepseek_v3", "deepseekv3"), ("tool-call", "deepseek_v31", "deepseekv31"),
+        ("tool-call", "qwen3_xml", "qwen3_coder"), ("tool-call", "openai", "gpt-oss"),
+        ("reasoning", "deepseek_r1", "deepseek-r1"), ("reasoning", "deepseek_v3", "deepseek-v3"),
+        ("reasoning", "hunyuan_a13b", "hunyuan"), ("reasoning", "openai_gptoss", "gpt-oss"))},
 }
 _NO_EQUIVALENT = {("--quantization", "squeezellm"): "SGLang no longer loads SqueezeLLM checkpoints; it "}
 # Once documented as values of CHAT_TEMPLATE, never files: the checkpoints they were for bring their own.

@@ -111,6 +111,15 @@ def test_what_vllms_clients_send_along_is_no_fault_on_the_native_route():
     assert plan("native", {"best_of": 3})["sampling_params"] == {"best_of": 3}
 
 
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+def test_the_best_of_more_answers_than_are_given_is_refused_where_the_route_would_pass_over_it(kind):
+    with pytest.raises(JobError, match=r"`best_of` \(3\) is not known to SGLang here .*: use `n`") as caught:
+        plan(kind, {"best_of": 3, "n": 2})
+    assert caught.value.param == "best_of"
+    for given in ({"best_of": 1}, {"best_of": 2, "n": 2}, {"best_of": None}):
+        plan(kind, given)
+
+
 def test_what_a_template_reads_goes_where_sglang_passes_it_on():
     body = plan("chat", {"enable_thinking": False, "documents": [{"text": "a"}], "chat_template": "x",
                          "chat_template_kwargs": {"enable_thinking": True, "b": 1}})
