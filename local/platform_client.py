@@ -77,7 +77,13 @@ class ClientRoutes:
         body = await self._body(request, limit)
         if not isinstance(body.get("input"), dict):
             raise Refused(400, "the body must have an object under `input`")
-        return self.store.submit(body["input"], source, body.get("policy"))
+        address = body.get("webhook")
+        if address is not None and not isinstance(address, str):
+            raise Refused(400, "`webhook` must be an address")
+        job = self.store.submit(body["input"], source, body.get("policy"))
+        if address:
+            self.platform.webhooks.expect(job, address)
+        return job
 
     async def _body(self, request: web.Request, limit: int) -> dict:
         if (request.content_length or 0) > limit:

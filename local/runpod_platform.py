@@ -25,6 +25,7 @@ from local.platform_jobs import JobStore
 from local.platform_rates import Rates
 from local.platform_records import Job, Limits, Policy, Refused, Unknowns
 from local.platform_waiting import Handle, Waiting
+from local.platform_webhooks import Webhooks
 from local.platform_worker import WorkerRoutes
 
 WORKER_KEY = "local-worker-key"
@@ -55,6 +56,7 @@ class Platform:
                               split_chunks=lambda: self.unknowns.large_chunk == "split")
         self.faults, self.calls, self.posts, self.begun = Faults(), [], Counter(), Counter()
         self.waiting = Waiting()
+        self.webhooks = Webhooks()
         self._timer: asyncio.TimerHandle | None = None
         self._runner: web.AppRunner | None = None
         self.closing = asyncio.Event()
@@ -82,6 +84,7 @@ class Platform:
         if self._timer:
             self._timer.cancel()
         self.waiting.wake_all()
+        await self.webhooks.stop()
         await self._runner.cleanup()
 
     @property
@@ -140,6 +143,7 @@ class Platform:
         if job.status != "IN_PROGRESS" or not job.chunks:
             self.log(f"{job.id} {job.status}" + (f": {job.error}" if job.error else ""))
         self.wake(job.id)
+        self.webhooks.changed(job)
         if job.status == "IN_QUEUE":
             self.wake("queue")
         elif job.is_final:

@@ -1,0 +1,36 @@
+"""SGLang's own /generate: raw text without a chat template, several prompts, each with its own settings.
+
+Settings: none
+Environment: ENDPOINT_ID and RUNPOD_API_KEY; or BASE_URL, an endpoint's address for OpenAI clients (…/openai/v1).
+"""
+
+import os
+import sys
+import time
+
+import requests
+
+endpoint, key = os.environ.get("ENDPOINT_ID"), os.environ.get("RUNPOD_API_KEY", "none")
+url = os.environ.get("BASE_URL", "").removesuffix("/openai/v1") or endpoint and f"https://api.runpod.ai/v2/{endpoint}"
+if not url:
+    sys.exit("Set ENDPOINT_ID and RUNPOD_API_KEY, or BASE_URL, which ends in /openai/v1.")
+session = requests.Session()
+session.headers["Authorization"] = f"Bearer {key}"
+
+
+def output_of(job_input: dict) -> list:
+    """What a job gave: one value for each part that the worker sent. Ends the program where it failed."""
+    job = session.post(f"{url}/runsync", json={"input": job_input}, timeout=120).json()
+    while job.get("status") in ("IN_QUEUE", "IN_PROGRESS"):  # /runsync answers after 90 s, done or not
+        time.sleep(1)
+        job = session.get(f"{url}/status/{job['id']}", timeout=30).json()
+    if job.get("status") != "COMPLETED":
+        sys.exit(f"The job failed: {job.get('error') or job}")
+    return job["output"]
+
+
+PROMPTS = ["The capital of France is", "Once upon a time"]
+[answers] = output_of({"text": PROMPTS, "sampling_params": [
+    {"temperature": 0, "max_new_tokens": 10}, {"temperature": 0, "max_new_tokens": 30}]})
+for prompt, answer in zip(PROMPTS, answers, strict=True):
+    print(f"{prompt}|{answer['text']} ({answer['meta_info']['finish_reason']['type']})")
