@@ -10,6 +10,7 @@ import pytest
 
 from bench import fit_check, fit_log
 from bench.fit_shapes import TINY
+from builder import presets
 from fit import Gpu, Model, Serving
 from fit.cache import cache
 from fit.reserve import reserve
@@ -20,20 +21,30 @@ from tests.unit.fit.configs import MODELS
 SIZES, DTYPES = [1, 2, 8], ["bfloat16", "fp8_e4m3"]
 MIB = [16376, 24564, 32607, 46068, 81559, 143771, 183359]
 TOKENS = 300_000
+CONFIGS = {name: config for name, (config, _) in MODELS.items()} | {
+    name: told["config"] for name, told in presets.configs().items()}
+
+
+def complete(config):
+    """With what transformers asks for beside what a model's size depends on."""
+    scaling = config.get("rope_scaling") or {}
+    if scaling.get("rope_type") != "llama3":
+        return config
+    return {**config, "rope_scaling": {"low_freq_factor": 1.0, "high_freq_factor": 4.0, **scaling}}
 
 
 @pytest.fixture(scope="module")
 def facts(engine_python):
-    asked = {"models": {name: config for name, (config, _) in MODELS.items()}, "sizes": SIZES, "dtypes": DTYPES,
+    asked = {"models": {name: complete(config) for name, config in CONFIGS.items()}, "sizes": SIZES, "dtypes": DTYPES,
              "mib": MIB}
     told = subprocess.run([engine_python, str(Path(__file__).with_name("fit_facts.py"))], input=json.dumps(asked),
                           env=environments.engine_environ(os.environ), capture_output=True, text=True, check=True)
     return json.loads(told.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_sglangs_own_code_reckons_the_same_of_a_published_model(facts, name):
-    model, said = Model(MODELS[name][0]), facts[name]
+    model, said = Model(CONFIGS[name]), facts[name]
     assert "error" not in said, said
     assert model.context == said["context"]
     for size in SIZES:
