@@ -118,6 +118,7 @@ def layers(model: Model) -> tuple[Layer, ...]:
     return tuple(Layer(kind, _mlp(model, at, kind)) for at, kind in enumerate(attention))
 
 
+_MOST_LAYERS = 10_000  # what a broken file may say is not counted up
 _STATE = ("linear_attention", "mamba", "conv", "recurrent", "kda")
 _LETTERS = {"M": "state", "*": "full", "-": "none", "E": "none"}
 _WORDS = {"mamba": "state", "attention": "full", "mlp": "none", "moe": "none"}
@@ -133,7 +134,7 @@ def _pattern(model: Model) -> list[str] | None:
 
 
 def _attention(model: Model) -> list[str]:
-    total = model.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    total = min(model.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers"), _MOST_LAYERS)
     if pattern := _pattern(model):
         return [_LETTERS.get(letter, "full") for letter in pattern]
     linear = model.text.get("linear_attn_config")

@@ -81,7 +81,17 @@ def judge(config: Mapping[str, Any], gpu: str | Gpu, count: int = 1, serving: Se
         settled = Serving(**{**vars(serving or Serving()), **flags}).on(count)
     except TypeError as error:
         raise FitError(f"{error}: the keywords are the fields of Serving") from None
-    model = Model(config)
+    if settled.context_length is not None and settled.context_length < 1:
+        raise FitError(f"context_length {settled.context_length} is no context")
+    try:
+        return _judged(Model(config), settled, gpu, count, weight_bytes)
+    except FitError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise FitError(f"this config.json cannot be understood ({type(error).__name__}: {error})") from error
+
+
+def _judged(model: Model, settled: Serving, gpu: Gpu, count: int, weight_bytes: int | None) -> Judgement:
     free = gpu.free(settled.tp * settled.pp_size)
     kept, costs = reserve(model, settled, gpu), cache(model, settled)
     held = load.weights(model, settled, weight_bytes)

@@ -16,7 +16,7 @@ def weights(model: Model, serving: Serving, file_bytes: int | None = None) -> in
     """
     every = parts(model)
     held = sum(_bytes(part, model, serving) * _share(part, serving) for part in every)
-    if file_bytes is not None and _as_stored(model, serving):
+    if file_bytes is not None and every and _as_stored(model, serving):
         stored = [part for part in every if not part.made]
         whole = sum(_bytes(part, model, serving) for part in stored)
         made = sum(_bytes(part, model, serving) * _share(part, serving) for part in every if part.made)

@@ -32,7 +32,7 @@ class Model:
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.config, Mapping) or not (self.layers and self.hidden):
+        if not isinstance(self.config, Mapping) or not (self.layers and self.hidden > 0):
             raise FitError("this is no config.json of a language model: it names no number of layers or no hidden size")
 
     @cached_property

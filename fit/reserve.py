@@ -64,7 +64,7 @@ def _graphs(model: Model, serving: Serving, chunk: int, batch: int) -> float:
         return mib
     if model.latent:
         return mib + 1.5 * 1024
-    longest = min(chunk, serving.max_total_tokens or chunk)
+    longest = min(chunk, serving.max_total_tokens or chunk, 1 << 20)
     return mib + len(_captured(longest)) * 8
 
 

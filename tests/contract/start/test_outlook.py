@@ -62,5 +62,5 @@ async def test_nothing_is_told_of_a_model_that_fits(platform, environ):
 
 async def test_a_configuration_that_cannot_be_understood_troubles_no_start(platform, environ):
     config = {**configs.QWEN3_4B, "linear_attn_config": {"kda_layers": [1]}}
-    output = await one_start(platform, environ(config), "whether the model fits is not known: KeyError")
+    output = await one_start(platform, environ(config), "whether the model fits is not known: FitError")
     assert "engine ready after" in output

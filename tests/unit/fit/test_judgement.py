@@ -80,7 +80,8 @@ def test_images_take_some_of_the_cache():
 @pytest.mark.parametrize(("asked", "message"), [
     ({"gpu": "ADA_25"}, "ADA_25 is no pool of RunPod's: choose one of AMPERE_16"),
     ({"count": 1, "tp_size": 2}, "tp_size 2 x 1 other ranks want 2 GPUs, and there are 1"),
-    ({"count": 0}, "at least one GPU"), ({"size": 3}, "the keywords are the fields of Serving")])
+    ({"count": 0}, "at least one GPU"), ({"context_length": -5}, "context_length -5 is no context"),
+    ({"size": 3}, "the keywords are the fields of Serving")])
 def test_what_cannot_be_judged_is_told(asked, message):
     with pytest.raises(FitError, match=message):
         judge(configs.LLAMA_8B, **{"gpu": H100, **asked})
@@ -162,3 +163,14 @@ def test_a_measured_gpu_is_judged_as_one_of_a_pool():
     pool = POOLS[H100]
     assert judge(configs.LLAMA_8B, Gpu("here", pool.mib, pool.capability, True)).tokens == judge(
         configs.LLAMA_8B, H100).tokens
+
+
+@pytest.mark.parametrize("broken", ["text", -1, 1.5, [], {}, [{}], True, None, 10 ** 30])
+@pytest.mark.parametrize("config", [configs.QWEN3_NEXT_80B, configs.DEEPSEEK_V3, configs.QWEN25_VL_7B,
+                                    configs.GPT_OSS_20B], ids=["state", "latent", "tower", "sliding"])
+def test_a_value_of_another_kind_is_told_or_taken_for_none(config, broken):
+    for key in config:
+        try:
+            judge({**config, key: broken}, H100)
+        except FitError:
+            continue
