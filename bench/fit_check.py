@@ -5,7 +5,8 @@
 
 It writes a config.json for each shape, starts the engine with random weights and without a tokenizer, reads its log
 until the cache is made, and ends it. --graphs names shapes that are started once more, with CUDA graphs. An engine that
-dies is told at once, with its last lines, and the next shape follows; --limit bounds the whole.
+dies is told at once, with its last lines, and the next shape follows; --limit bounds the whole. --read FILE estimates
+the shapes of an earlier run anew.
 
 On a machine without a network that has SGLang in /tmp/site (PYTHONPATH), as the root of this repository:
 
@@ -107,6 +108,10 @@ def token_bytes(said: dict[str, Any]) -> float | None:
     return said["cache_gib"] * GIB / said["tokens"] if said.get("tokens") and said.get("cache_gib") else None
 
 
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """One line a shape, each figure as engine / estimate / difference."""
     names = ("free_gib", "weights_gib", "token_bytes", "fraction", "tokens", "tokens_at")
@@ -116,7 +121,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for name in names:
             figure = row.get("figures", {}).get(name, {})
             engine, differs = figure.get("engine"), figure.get("differs")
-            cells.append(f"{engine:,.6g} / {figure['estimate']:,.6g} ({100 * differs:+.1f} %)"
+            cells.append(f"{_short(engine)} / {_short(figure['estimate'])} ({100 * differs:+.1f} %)"
                          if engine is not None and differs is not None else row.get("error", "-")[:60])
         lines.append(f"| {row['shape']}{' with graphs' if row['graphs'] else ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -134,7 +139,7 @@ def attempt(name: str, graphs: bool, folder: Path, chosen: argparse.Namespace, o
     command = [*shlex.split(chosen.engine), "--model-path", str(model), "--load-format", "dummy",
                "--skip-tokenizer-init", "--skip-server-warmup", "--host", "127.0.0.1", "--port", str(free_port()),
                *flags]
-    given = serving.from_words(flags).on(1)
+    given = _serving(chosen.flags, graphs, chosen.mem_fraction)
     row: dict[str, Any] = {"shape": name, "graphs": graphs, "parameters": fit.judge(config, on).parameters}
     began = time.monotonic()
     try:
@@ -144,6 +149,19 @@ def attempt(name: str, graphs: bool, folder: Path, chosen: argparse.Namespace, o
         row["error"] = str(error)
         print(f"{name}: {error}", file=sys.stderr, flush=True)
     return row | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def _serving(flags: str, graphs: bool, mem_fraction: float | None = None) -> fit.Serving:
+    words = [*shlex.split(flags), *([] if graphs else NO_GRAPHS)]
+    return serving.from_words(words + (["--mem-fraction-static", str(mem_fraction)] if mem_fraction else [])).on(1)
+
+
+def reread(file: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run, with what is estimated now."""
+    told = json.loads(file.read_text(encoding="utf-8"))
+    on = fit.Gpu(**{**told["gpu"], "capability": tuple(told["gpu"]["capability"])})
+    return [row | {"figures": compared({**TINY, **SHAPES}[row["shape"]], row["said"], on,
+                                       _serving(told["flags"], row["graphs"]))} for row in told["rows"]]
 
 
 def right(row: dict[str, Any]) -> bool:
@@ -164,10 +182,15 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--each", type=float, default=170, help="seconds that one engine may take: %(default)s")
     p.add_argument("--limit", type=float, default=470, help="seconds for all: %(default)s")
     p.add_argument("--out", type=Path, help="a file for the figures as JSON")
+    p.add_argument("--read", type=Path, metavar="FILE", help="such a file: start nothing, and estimate its shapes anew")
     chosen = p.parse_args(argv)
+    if chosen.read:
+        rows = reread(chosen.read)
+        print(table(rows))
+        return 0 if all(map(right, rows)) else 1
     until, on = time.monotonic() + chosen.limit, gpu(chosen.gpu_mib)
     runs = [(name, False) for name in chosen.shapes] + [(name, True) for name in chosen.graphs]
-    rows: list[dict[str, Any]] = []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, graphs in runs:
             rows.append(attempt(name, graphs, Path(folder), chosen, on, until))

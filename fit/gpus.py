@@ -28,10 +28,11 @@ class Gpu(NamedTuple):
     def free(self, ranks: int) -> int:
         """Bytes that are free before the weights are loaded, where `ranks` GPUs work on one copy of the model.
 
-        Measured: CUDA itself tells 0.5 to 0.7 % less than nvidia-smi; a context with its libraries is about half a GiB;
-        what several GPUs need to talk to each other is some 0.2 GiB, and 2 GiB where they are linked.
+        Measured on an H100: CUDA itself tells 0.6 % less than nvidia-smi, and a context with its libraries takes 0.65
+        GiB. From logs that others published: what several GPUs need to talk to each other is some 0.2 GiB, and 1.7
+        where they are linked.
         """
-        context = 0.5 + (0 if ranks < 2 else 1.7 if self.linked else 0.2)
+        context = 0.65 + (0 if ranks < 2 else 1.7 if self.linked else 0.2)
         return int(self.bytes * 0.994 - context * GIB)
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,16 @@ def test_every_shape_fits_one_gpu_of_80_gb(config):
 def test_flags_of_an_engine_are_read_as_they_are_written():
     read = serving.from_words(["--device", "cpu", "--context-length", "16k", "--disable-cuda-graph", "--tp-size=2"])
     assert read == Serving(context_length=16000, disable_cuda_graph=True, tp_size=2)
+
+
+MEASURED = Path(__file__).resolve().parents[3] / "docs" / "fitting" / "h100.json"
+
+
+def test_an_h100_was_as_it_is_estimated(capsys):
+    rows = fit_check.reread(MEASURED)
+    assert len(rows) == 7
+    for row in rows:
+        for name, figure in row["figures"].items():
+            assert figure["differs"] == pytest.approx(0, abs=0.01), (row["shape"], name)
+    assert fit_check.main(["--read", str(MEASURED)]) == 0
+    assert capsys.readouterr().out.strip() in (MEASURED.parents[1] / "fitting.md").read_text(encoding="utf-8")

@@ -43,8 +43,8 @@ def test_the_table_has_every_pool_and_the_cheapest_that_fits(model, capsys):
 def test_one_pool_is_told_in_detail_with_what_would_help(model, capsys):
     status, said = run(capsys, model, "--gpu", "ADA_24", "--count", 1)
     assert status == 1
-    assert "ADA_24 x 1 (RTX 4090): does not fit" in said.out and "CONTEXT_LENGTH=8192" in said.out
-    status, said = run(capsys, model, "--gpu", "ADA_24", "--count", 1, "--context", 8192)
+    assert "ADA_24 x 1 (RTX 4090): does not fit" in said.out and "CONTEXT_LENGTH=7168" in said.out
+    status, said = run(capsys, model, "--gpu", "ADA_24", "--count", 1, "--context", 7168)
     assert status == 0 and "ADA_24 x 1 (RTX 4090): fits" in said.out
 
 

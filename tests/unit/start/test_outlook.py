@@ -46,7 +46,7 @@ def test_a_model_that_does_not_fit_is_told_with_what_would(model):
     assert "will not fit" in line
     other = model(configs.QWEN3_32B, "other")
     [line] = look("--model-path", other, "--tp-size", "2", devices=[RTX4090] * 2).warnings
-    assert "each of 2 GPUs" in line and "4 GPUs a worker (with CONTEXT_LENGTH=7168 at most)" in line
+    assert "each of 2 GPUs" in line and "4 GPUs a worker (with CONTEXT_LENGTH=5120 at most)" in line
 
 
 def test_the_bytes_of_the_files_count(model):
