@@ -13,6 +13,8 @@ On a machine without a network that has SGLang in /tmp/site (PYTHONPATH), as the
     source up.sh && python3 -m bench.fit_check --shapes 1b 8b moe mla --graphs 8b --limit 470 --out "$OUT/fit.json" \\
         --flags='--attention-backend triton --sampling-backend pytorch --grammar-backend none'
 
+With `--tp-size 2` among the flags it is two GPUs, and the figures are those of one.
+
 Exit status 0 when every shape was read and its tokens are within 5 % of the estimate.
 """
 
@@ -87,8 +89,8 @@ def compared(config: dict[str, Any], said: dict[str, Any], on: fit.Gpu, given: f
     `tokens` is with all of the estimator's own; `tokens_at` with the engine's fraction and what was free, so that only
     weights and bytes of a token are judged.
     """
-    own = fit.judge(config, on, given.tp, given)
-    at = fit.judge(config, on, given.tp, given, mem_fraction_static=said.get("fraction", own.mem_fraction))
+    own = fit.judge(config, on, _gpus(given), given)
+    at = fit.judge(config, on, _gpus(given), given, mem_fraction_static=said.get("fraction", own.mem_fraction))
     pairs: dict[str, tuple[float | None, float]] = {
         "free_gib": (said.get("free_gib"), own.free_bytes / GIB),
         "weights_gib": (said.get("weights_gib"), own.weight_bytes / GIB),
@@ -153,7 +155,12 @@ def attempt(name: str, graphs: bool, folder: Path, chosen: argparse.Namespace, o
 
 def _serving(flags: str, graphs: bool, mem_fraction: float | None = None) -> fit.Serving:
     words = [*shlex.split(flags), *([] if graphs else NO_GRAPHS)]
-    return serving.from_words(words + (["--mem-fraction-static", str(mem_fraction)] if mem_fraction else [])).on(1)
+    given = serving.from_words(words + (["--mem-fraction-static", str(mem_fraction)] if mem_fraction else []))
+    return given.on(_gpus(given))
+
+
+def _gpus(given: fit.Serving) -> int:
+    return given.tp * given.pp_size * (1 if given.enable_dp_attention else given.dp_size)
 
 
 def reread(file: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import fit_report, fit_sources
-from fit import POOLS, FitError, Judgement, Model, Serving, judge, over_pools, serving
+from fit import POOLS, FitError, Judgement, Model, Serving, judge, over_pools, serving, words
 from fit.gpus import COUNTS
 
 PRICES = Path(__file__).with_name("prices.json")
@@ -61,11 +61,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def asked(chosen: argparse.Namespace) -> Serving:
     """How the server is to be started. Raises FitError."""
-    words = shlex.split(chosen.flags)
+    line = shlex.split(chosen.flags)
     for name, (flag, _) in _FLAGS.items():
         if (value := getattr(chosen, name.replace("-", "_"))) is not None:
-            words += [flag, value]
-    found = serving.from_words(words)
+            line += [flag, value]
+    found = serving.from_words(line)
     if chosen.draft:
         draft = fit_sources.find(chosen.draft, None, os.environ)
         found = found.drafting(draft.config, draft.weight_bytes)
@@ -111,7 +111,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({
             "model": chosen.model, "config": model.place, "architecture": Model(model.config).architecture,
             "parameters": every[0].parameters, "weights": "files" if model.weight_bytes is not None else "shapes",
-            "asked": pool and fit_report.as_json(pool, price, chosen.requests),
+            "asked": pool and fit_report.as_json(pool, price, chosen.requests) | {
+                "trouble": words.trouble(model.config, pool, model.weight_bytes)},
             "cheapest": best and fit_report.as_json(best, price, chosen.requests),
             "pools": [fit_report.as_json(found, price, chosen.requests) for found in every],
             "prices": source}, indent=1))

@@ -57,6 +57,13 @@ def test_the_comparison_names_both_figures_and_the_difference():
     assert not fit_check.right({"shape": "8b", "error": "died"})
 
 
+def test_two_gpus_are_judged_as_two():
+    given = fit_check._serving("--tp-size 2", graphs=True)
+    figures = fit_check.compared(SHAPES["8b"], {}, Gpu("here", 81559, linked=True), given)
+    assert given.tp == 2 and figures["weights_gib"]["estimate"] == pytest.approx(7.49, abs=0.02)
+    assert figures["token_bytes"]["estimate"] == 65536 and figures["free_gib"]["differs"] is None
+
+
 def test_an_engine_that_dies_is_told_at_once_with_its_last_words(tmp_path):
     words = [sys.executable, "-c", "print('CUDA error: no kernel image'); raise SystemExit(3)"]
     with pytest.raises(fit_check.Dead, match=r"status 3:\nCUDA error"):

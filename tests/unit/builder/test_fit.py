@@ -54,6 +54,8 @@ def test_the_json_has_the_same(model, capsys):
     assert told["parameters"] == 8_190_735_360 and told["weights"] == "shapes"
     assert told["asked"]["pool"] == "AMPERE_48" and told["asked"]["kv_bytes_per_token"] == 147456
     assert told["asked"]["usd_per_hour"] == pytest.approx(1.224)
+    assert told["asked"]["trouble"] == []
+    assert "CONTEXT_LENGTH=7168" in asked(capsys, model, "--gpu", "ADA_24", "--count", 1)[1]["asked"]["trouble"][0]
     assert [pool["pool"] for pool in told["pools"]] == list(POOLS)
     assert told["cheapest"]["fits"] and told["pools"][0]["max_total_num_tokens"] > 0
 
