@@ -20,8 +20,8 @@ _SWA_RATIO = 0.8
 
 class Cache(NamedTuple):
     """full: bytes of a token in all layers that keep every token; sliding: in those that keep a window; ratio: tokens
-    of the second pool for each of the first; state: bytes of one state of a request; states: of them for a running
-    request; scratch: bytes beside them."""
+    of the second pool for each of the first; window: in tokens; state: bytes of one state of a request; states: of them
+    for a running request."""
 
     full: float
     sliding: float

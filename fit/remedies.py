@@ -50,7 +50,7 @@ def remedies(config: Mapping[str, Any], now: Judgement, least: int = 1,
         except FitError:
             continue
         enough = then.fits if least else then.starts and then.context_for(1) >= _SHORTEST
-        if enough and then.requests >= least and not then.tight:
+        if enough and then.requests >= least and (now.tight or not then.tight):
             found.append(Remedy(variable, value, then))
             if not variable:
                 break  # more GPUs than do are no other remedy

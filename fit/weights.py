@@ -1,7 +1,7 @@
 """How many parameters a model has, part by part, by the shapes of its tensors. Pure.
 
-A part says how the server holds it: `quantised` by the model's method or in 16 bits; split over the ranks of tensor
-parallelism, or held whole by each (`copies`: at most so many ranks share it out, as with KV heads).
+A part says how the server holds it: quantised by the model's method or in 16 bits; split over the ranks of tensor
+parallelism, or held whole by each, or something between, as with KV heads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fit import families, vision
 from fit.model import Model
 
-EVERY_RANK = 1  # `copies` of what each rank holds whole
+EVERY_RANK = 1  # `shards` of what each rank holds whole
 
 
 class Part(NamedTuple):

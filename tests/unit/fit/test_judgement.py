@@ -146,6 +146,12 @@ def test_a_share_that_leaves_too_little_for_the_work_is_told():
     assert "MEM_FRACTION_STATIC=0.95 leaves" in lines[-1] and "MEM_FRACTION_STATIC=0.70" in lines[-1]
 
 
+def test_who_leaves_too_little_already_is_helped_too():
+    now = judge(configs.QWEN3_32B, "ADA_24", 2, mem_fraction_static=0.95)
+    assert not now.starts and now.tight
+    assert "QUANTIZATION" in {remedy.variable for remedy in remedies(configs.QWEN3_32B, now, 0)}
+
+
 def test_every_remedy_does_what_it_says():
     found = remedies(configs.LLAMA_8B, judge(configs.LLAMA_8B, "ADA_32_PRO", context_length=30000), 4)
     assert [(remedy.variable, remedy.value) for remedy in found] == [
