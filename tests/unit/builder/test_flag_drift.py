@@ -143,3 +143,10 @@ def test_an_image_takes_the_flags_of_its_own_sglang(tmp_path, monkeypatch, capsy
     assert flag_snapshot.main(["--take", "--out", str(tmp_path / "flags.json")]) == 0
     assert f"{count} difference(s) between {against} and sglang {version}\n" in capsys.readouterr().out
     assert (tmp_path / "flags.json").read_text(encoding="utf-8") == flag_snapshot.dumps(there)
+
+
+def test_the_upgrade_that_is_told_of_is_that_of_the_committed_snapshots():
+    lines, _ = flag_drift.report(SNAPSHOTS["0.5.19"], SNAPSHOTS["0.5.23"], {})
+    counts = lines[-1].split(";")[0]
+    told = " ".join((flag_drift.ROOT / "docs/upgrading.md").read_text(encoding="utf-8").split())
+    assert f"`python -m builder.flag_drift 0.5.19 0.5.23`, both committed, says: {counts}" in told
