@@ -45,6 +45,8 @@ class HttpChaos:
         self.report = HttpReport({"requests": len(plan.requests), "seed": seed, "concurrency": concurrency,
                                   "processes": processes})
         self.processes = processes
+        # Descriptors that come and go; with several processes also those that each opens once for its threads.
+        self._breath = 4 if processes == 1 else 5 * (1 + processes)
         self._falls: list[tuple[float, float]] = []  # of front processes: when each was killed, and was back
         self.room = max(1, int(concurrency * ROOM))
         self.answers: dict[int, Answer] = {}
@@ -174,7 +176,7 @@ class HttpChaos:
             state = await self._engine("/_scripted/process")
             busy = state and {key: state[key] for key in ("running", "queued") if state[key]}
             values = self._sample(len(self.answers))
-            if state and not busy and values["descriptors"] <= before["descriptors"] + 4:
+            if state and not busy and values["descriptors"] <= before["descriptors"] + self._breath:
                 break
             await asyncio.sleep(0.5)
         else:

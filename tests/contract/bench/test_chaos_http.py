@@ -53,6 +53,7 @@ CHAT = Asked(0, "POST", "/v1/chat/completions", b"{}", Planned(0, "chat", {}, "c
 STREAM = replace(CHAT, planned=Planned(0, "chat, streamed", {}, "chat-stream", ("Paris.",)))
 REFUSED = replace(CHAT, planned=Planned(0, "bad request", {}, fails=frozenset({400})))
 FACTS = HttpFacts([], 2, 60.0)
+FELL = HttpFacts([], 2, 60.0, [(1.2, 1.8)])
 
 
 def answer(status: int, body: object, **changed) -> Answer:
@@ -103,6 +104,11 @@ BROKEN = events("Par", done=False) + f"data: {json.dumps(error(502))}\n\n"
     (CHAT, answer(429, error(429), headers=AGAIN, crowd=3), FACTS, "failed"),
     (CHAT, answer(429, error(429), headers=AGAIN, crowd=2), FACTS, "corrupted"),   # there was room
     (CHAT, answer(429, error(429), crowd=3), FACTS, "corrupted"),                  # it does not say when
+    (STREAM, answer(200, events("Par", done=False), whole=False), FELL, "failed"),  # its process was killed
+    (STREAM, answer(200, events("Rom", done=False), whole=False), FELL, "corrupted"),
+    (CHAT, answer(0, ""), FELL, "failed"),
+    (CHAT, answer(0, ""), HttpFacts([], 2, 60.0, [(8.0, 9.0)]), "corrupted"),
+    (STREAM, answer(200, events("Par", done=False), whole=False), FACTS, "corrupted"),
     (STREAM, answer(200, events("Par", done=False)[:-9], left=1.5, whole=False), FACTS, "left"),
     (STREAM, answer(200, events("Rom", done=False), left=1.5, whole=False), FACTS, "corrupted"),
 ])
