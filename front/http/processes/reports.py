@@ -86,7 +86,9 @@ class Reports:
         for name, value in zip(_PLAIN, told, strict=True):
             setattr(record, name, value)
         record.usage = Usage(*usage)
-        record.error = JobError("", type=error[0], code=error[1]) if error else None
+        if error:
+            kind, code = error
+            record.error = JobError("", type=kind, code=code)
         self._meter.ended(record)
 
     def figures(self, events: float, ttfts: list[float]) -> None:
