@@ -70,13 +70,17 @@ def ways_in(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Http
         problems.append(Problem(
             "WORKER_API_KEY", "", "must be set: outside a RunPod endpoint anybody can reach this port. Give one or "
             "more keys, separated by commas; or `none`, to let everybody in; or HOST=127.0.0.1"))
+    if mode == "queue" and values["HTTP_PROCESSES"] > 1:
+        notices.append(("info", f"HTTP_PROCESSES={values['HTTP_PROCESSES']} has no effect: one process takes the jobs "
+                        "of the queue"))
     seconds = values["HTTP_REQUEST_SECONDS"]
     settings = HttpSettings(mode, reason, host, port, values["PORT_HEALTH"] or port, values["HEALTH_CHECK_PATH"],
                             values["HTTP_QUEUE_SECONDS"],
                             (_BEFORE_RUNPOD if endpoint else 0.0) if seconds is None else seconds,
                             round(max(_BOTH_WAYS, values["MAX_INPUT_MB"] or 0) * 1e6),
                             round(values["HTTP_BODY_MEMORY_MB"] * 1e6), keys=keys,
-                            origins=tuple(values["CORS_ORIGINS"]), processes=values["HTTP_PROCESSES"])
+                            origins=tuple(values["CORS_ORIGINS"]),
+                            processes=values["HTTP_PROCESSES"] if mode == "http" else 1)
     return settings, notices, problems
 
 

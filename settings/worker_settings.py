@@ -82,8 +82,8 @@ WORKER_SETTINGS = (
     Setting("STREAM_CHUNK_KIB", "int", None, "The largest chunk of a stream, in KiB; the platform takes 1 MB; unset, "
             "512, and 64 over HTTP.", low=1, high=1000),
     Setting("STREAM_POSTS_PER_SECOND", "float", None, "Chunks a second that all streams of a worker share: many "
-            "streams get larger chunks, a lone one is never held back; unset, 150, and 900 over HTTP; 0 means no "
-            "limit.", low=0),
+            "streams get larger chunks, a lone one is never held back; unset, 150, and 900 over HTTP for each of "
+            "`HTTP_PROCESSES`; 0 means no limit.", low=0),
     Setting("SDK_FAST_START", "choice", "on", "Without effect: jobs are always taken and started without the "
             "pauses of the runpod SDK's own loops.", choices=("on", "off")),
     Setting("ALLOWED_ROUTES", "paths", (), "Engine routes to open beside the usual ones, separated by spaces or "

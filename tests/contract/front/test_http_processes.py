@@ -7,7 +7,6 @@ import os
 import signal
 
 import aiohttp
-import pytest
 
 from meter.catalogue import PREFIX
 from tests.contract.front.http_worker import CHAT, KEY, start
@@ -353,10 +352,3 @@ async def test_health_is_there_before_the_processes_and_metrics_and_the_page_are
                 assert (told["state"], told["model"], told["takes"]["chat"]) == ("ready", "tiny", True)
             async with session.get(f"{http.base}/-/state?seen={told['tag']}", headers=headers) as response:
                 assert (await response.json())["tag"] == told["tag"]
-
-
-@pytest.mark.parametrize("number", ["0", "65", "two"])
-async def test_a_number_of_processes_that_makes_no_sense_is_refused(start, number):
-    http = await start(HTTP_PROCESSES=number)
-    assert await http.worker.ended(30) == 2
-    assert "HTTP_PROCESSES" in http.worker.output

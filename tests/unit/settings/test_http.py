@@ -69,7 +69,15 @@ def test_none_of_it_reaches_the_server():
     assert not {"PORT", "PORT_HEALTH", "WORKER_API_KEY", "CORS_ORIGINS"} & set(engine_environ(load(environ), environ))
 
 
+def test_processes_are_for_http_alone():
+    assert load(POD).http.processes == 1 and load(POD, HTTP_PROCESSES="3").http.processes == 3
+    settings = load(QUEUE, HTTP_PROCESSES="3")
+    assert settings.http.processes == 1
+    assert any("HTTP_PROCESSES=3 has no effect" in line for line in lines(settings, "info"))
+
+
 @pytest.mark.parametrize(("name", "value"), [
+    ("HTTP_PROCESSES", "0"), ("HTTP_PROCESSES", "65"), ("HTTP_PROCESSES", "two"),
     ("PORT", "0"), ("PORT", "65536"), ("PORT_HEALTH", "x"), ("HEALTH_CHECK_PATH", "ping"),
     ("HEALTH_CHECK_PATH", "/ping?x"), ("WORKER_MODE", "lb"), ("HTTP_QUEUE_SECONDS", "-1")])
 def test_a_wrong_value_is_named(name, value):
@@ -94,6 +102,8 @@ def test_a_result_that_runpod_would_refuse_is_told_at_the_start(environ, warned)
 
 @pytest.mark.parametrize(("environ", "kib", "a_second"), [
     (QUEUE, 512, 150), (POD, 64, 900), ({**POD, "STREAM_CHUNK_KIB": "512", "STREAM_POSTS_PER_SECOND": "0"}, 512, 0),
+    ({**POD, "HTTP_PROCESSES": "3"}, 64, 2700), ({**QUEUE, "HTTP_PROCESSES": "3"}, 512, 150),
+    ({**POD, "HTTP_PROCESSES": "3", "STREAM_POSTS_PER_SECOND": "600"}, 64, 600),
     ({**QUEUE, "STREAM_CHUNK_KIB": "9", "STREAM_POSTS_PER_SECOND": "7.5"}, 9, 7.5)])
 def test_pieces_of_streams_cost_less_over_http_and_are_smaller(environ, kib, a_second):
     settings = load(environ)
