@@ -42,6 +42,21 @@ def with_fronts(pid: int) -> list[int]:
     return found
 
 
+def connections(pid: int, port: int) -> set[int]:
+    """The ports of the clients whose connections to a server's `port` on IPv4 a process has accepted."""
+    own, found = set(), set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                own.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    with open("/proc/net/tcp") as f:
+        for line in f.read().splitlines()[1:]:
+            _, local, remote, state, *_, inode = line.split()[:10]
+            if f"socket:[{inode}]" in own and int(local.split(":")[1], 16) == port and state == "01":
+                found.add(int(remote.split(":")[1], 16))
+    return found
+
+
 class Peak:
     """`async with Peak(*pids) as peak:` then `peak.bytes`, the largest resident memory that was seen meanwhile."""
 

@@ -8,6 +8,7 @@ import signal
 
 import aiohttp
 
+from bench.process_usage import connections, with_fronts
 from meter.catalogue import PREFIX
 from tests.contract.front.http_worker import CHAT, KEY, start
 from tests.contract.front.test_engine_lost import children, guards_of
@@ -19,38 +20,15 @@ __all__ = ["start"]
 LONG = {"tokens": 40, "tps": 400, "hang_at": 2}
 
 
-def command(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return f.read()
-    except OSError:
-        return b""
-
-
 def fronts(http) -> list[int]:
     """The front processes of a worker."""
-    return [pid for pid in children(http.worker.process.pid) if b"front.http.processes" in command(pid)]
+    return with_fronts(http.worker.process.pid)[1:]
 
 
 def alive(pid: int) -> bool:
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as f:
         return f.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     return False
-
-
-def carried_by(pid: int, port: int) -> set[int]:
-    """The ports of the clients whose connections to `port` a process has."""
-    inodes, found = set(), set()
-    with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                inodes.add(os.readlink(f"/proc/{pid}/fd/{name}"))
-    with open("/proc/net/tcp") as f:
-        for line in f.read().splitlines()[1:]:
-            fields = line.split()
-            if f"socket:[{fields[9]}]" in inodes and int(fields[1].split(":")[1], 16) == port and fields[3] == "01":
-                found.add(int(fields[2].split(":")[1], 16))
-    return found
 
 
 def total(samples, name, **labels) -> float:
@@ -112,7 +90,7 @@ async def spread(http, count=24, **more):
     for _ in range(10):
         streams = list(every(found)) + await asyncio.gather(*[ask(http, **more) for _ in range(count)])
         port = int(http.worker.environ["PORT"])
-        found = {pid: [s for s in streams if s.port in carried_by(pid, port)] for pid in fronts(http)}
+        found = {pid: [s for s in streams if s.port in connections(pid, port)] for pid in fronts(http)}
         if all(found.values()):
             return found
     raise AssertionError({pid: len(streams) for pid, streams in found.items()})
@@ -298,7 +276,7 @@ async def test_what_the_engine_died_of_twice_is_refused_by_all(start):
                 assert code == 422 and b"died twice" in told
             port = int(http.worker.environ["PORT"])
             ports = {wire.writer.get_extra_info("sockname")[1] for wire in wires}
-            seen |= {pid for pid in fronts(http) if ports & carried_by(pid, port)}
+            seen |= {pid for pid in fronts(http) if ports & connections(pid, port)}
     assert await asyncio.gather(*[status(http, deadly) for _ in range(24)]) == [422] * 24
     assert len(await http.engine("/_scripted/requests")) > 0  # it lives
 
