@@ -16,7 +16,7 @@ whose first entry is a word:
         seen, id, yes or no           the same, to who looked
         room, id, bytes, which        memory, as asked for; null: there was none in time
         deaths, ends                  what the quarantine remembers
-        reply, id, text               to a question
+        reply, id, text               to a question; null: it failed
         leave / fail / end            take no more requests / fail what still runs / close and exit
     front to owner
         up                            it can be told to serve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from front.http.processes.wire import Message, Unpacker, packed
 
@@ -34,8 +34,7 @@ class Channel(asyncio.Protocol):
 
     # ------------------------------------------------------------ asyncio's
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         for message in self._unpacker.feed(data):

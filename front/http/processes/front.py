@@ -131,7 +131,10 @@ class FrontProcess:
         elif word == "reply":
             number, text = about
             if (asked := self._asked.pop(number, None)) and not asked.done():
-                asked.set_result(text)
+                if text is None:
+                    asked.set_exception(RuntimeError("The worker's own process could not answer."))
+                else:
+                    asked.set_result(text)
         elif word == "stand":
             self._mirror.told(*about)
         elif word == "deaths":

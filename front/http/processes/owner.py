@@ -10,6 +10,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,11 @@ class Fronts:
             front.drained.set()
 
     async def _answered(self, front: _Front, number: int, what: str, about: Any) -> None:
-        front.send(["reply", number, await self._answers[what](about)])
+        try:
+            front.send(["reply", number, await self._answers[what](about)])
+        except Exception:  # a fault of this worker: who asked is told that there is no answer
+            utils.log("internal error\n" + traceback.format_exc(), "error")
+            front.send(["reply", number, None])
 
     async def _death(self, about: Any) -> str:
         """The engine died, perhaps of a request: all have heard of it when its front has."""

@@ -21,11 +21,27 @@ end.send(b'\\0\\0\\0\\6["up"]')
 while not b'["end"]' in end.recv(10**6):
     pass
 """
+ASKS = """
+import socket, sys
+end = socket.socket(fileno=int(sys.argv[1]))
+question = b'["question",1,"state",null]'
+end.send(len(question).to_bytes(4) + question)
+came = b""
+while b'["reply",1,null]' not in came:
+    came += end.recv(10**6)
+end.send(b'\\0\\0\\0\\6["up"]')
+while b'["end"]' not in came:
+    came += end.recv(10**6)
+"""
 
 
 @contextlib.contextmanager
 def changes():
     yield asyncio.Event()
+
+
+async def fails(_about):
+    raise KeyError("no")
 
 
 @pytest.fixture
@@ -40,7 +56,7 @@ async def started(monkeypatch):
         settings = SimpleNamespace(http=http, media=SimpleNamespace(memory_bytes=1))
         engine = SimpleNamespace(state=SimpleNamespace(name="UP"), life=1, endings={}, changes=changes)
         given_up = asyncio.get_running_loop().create_future()
-        fronts = Fronts(settings, listener, Meter(), engine, {}, given_up.set_result)
+        fronts = Fronts(settings, listener, Meter(), engine, {"state": fails}, given_up.set_result)
         await fronts.start()
         every.append(fronts)
         return fronts, given_up
@@ -61,6 +77,14 @@ async def test_one_that_says_nothing_is_killed_and_too_many_ends_end_the_worker(
     assert fronts.falls == 2
     said = capsys.readouterr().out
     assert "gave no sign of life" in said and "killed by signal 9" in said
+
+
+async def test_a_question_that_cannot_be_answered_is_not_left_open(started, capsys):
+    fronts, _ = await started(ASKS)
+    worker = SimpleNamespace(learned=(), quarantine=SimpleNamespace(ends=[]))
+    async with asyncio.timeout(60):
+        assert await fronts.serve(worker, 1)  # it was told that there is no answer, and says that it is up
+    assert "internal error" in capsys.readouterr().out and fronts.falls == 0
 
 
 async def test_the_worker_s_own_end_is_no_fall_of_theirs(started, capsys):
