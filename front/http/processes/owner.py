@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[3]
 _FALLS, _WINDOW = 5, 60.0  # that a worker bears of its front processes, and the seconds within which they count
 _SILENT = 30.0   # seconds without a word after which one is taken for stuck: each speaks once a second
+_LOADING = 120.0  # seconds until its first, beside an engine that loads
 _LOOK_EVERY = 5.0  # seconds
 _PARTING = 8.0   # seconds from the order to end until one is killed: it has last spans to send
 
@@ -128,8 +129,9 @@ class Fronts:
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             for front in list(self._fronts):
-                if awake() - front.heard_at > _SILENT:
-                    utils.log(f"front process {front.number} gave no sign of life for {_SILENT:.0f} s: it is killed",
+                patience = _SILENT if front.up.is_set() else _LOADING
+                if awake() - front.heard_at > patience:
+                    utils.log(f"front process {front.number} gave no sign of life for {patience:.0f} s: it is killed",
                               "error")
                     front.process.kill()
 

@@ -68,7 +68,7 @@ async def started(monkeypatch):
 
 
 async def test_one_that_says_nothing_is_killed_and_too_many_ends_end_the_worker(started, monkeypatch, capsys):
-    monkeypatch.setattr(owner, "_SILENT", 0.0)
+    monkeypatch.setattr(owner, "_LOADING", 0.0)
     monkeypatch.setattr(owner, "_LOOK_EVERY", 0.01)
     monkeypatch.setattr(owner, "_FALLS", 1)
     fronts, given_up = await started(MUTE)
@@ -77,6 +77,16 @@ async def test_one_that_says_nothing_is_killed_and_too_many_ends_end_the_worker(
     assert fronts.falls == 2
     said = capsys.readouterr().out
     assert "gave no sign of life" in said and "killed by signal 9" in said
+
+
+async def test_one_that_falls_silent_later_is_killed_as_well(started, monkeypatch, capsys):
+    monkeypatch.setattr(owner, "_SILENT", 0.0)
+    monkeypatch.setattr(owner, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(owner, "_FALLS", 0)
+    _, given_up = await started(SPEAKS)
+    async with asyncio.timeout(60):
+        assert "Front processes ended 1 times" in await given_up
+    assert "gave no sign of life for 0 s" in capsys.readouterr().out
 
 
 async def test_a_question_that_cannot_be_answered_is_not_left_open(started, capsys):
