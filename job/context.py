@@ -14,7 +14,8 @@ class Context:
     served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
     whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
     extra_routes: engine paths that the operator opened by name; adapters: the LoRA adapters that /v1/models lists, None
-    when it was not asked; reasoning: the server has a reasoning parser; developer: whether the chat template shows a
+    when it was not asked; reasoning: the server has a reasoning parser; tools: it has one for tool
+    calls; tool_parsers: what that may be; developer: whether the chat template shows a
     `developer` message in the first place and in a later one; suffix: the server has a completion template, which
     reads `suffix`; also: other names by which jobs may ask for the model, such as one with a colon, which SGLang does
     not serve; audio: the model may take audio; skills: what the model can do, in Ollama's words; length: of its context
@@ -29,6 +30,8 @@ class Context:
     extra_routes: tuple[str, ...] = ()
     adapters: tuple[str, ...] | None = None
     reasoning: bool = True
+    tools: bool = True
+    tool_parsers: tuple[str, ...] = ()
     developer: tuple[bool, bool] = (False, False)
     suffix: bool = False
     also: tuple[str, ...] = ()
@@ -47,5 +50,6 @@ def of(settings: Settings) -> Context:
 
     return Context(settings.served_model_name, settings.model, settings.apply_chat_template, settings.lora_enabled,
                    settings.allowed_routes, reasoning=given("--reasoning-parser"),
+                   tools=given("--tool-call-parser"), tool_parsers=settings.tool_parsers,
                    suffix=given("--completion-template"), also=settings.model_names,
                    templates=given("--trust-request-chat-template"), sglang=settings.sglang)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from engine import Served
+from job import parsers
 from job.context import Context
 from settings.config import UNNAMED_MODEL
 
@@ -17,7 +19,7 @@ def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context
     it has one, so that it can be asked for its template.
 
     A configuration file may name the model and its adapters, so the server alone knows (/v1/models: the base model
-    comes first, each adapter has a `parent`; /model_info: the reasoning parser).
+    comes first, each adapter has a `parent`; /model_info: the parsers).
     """
     cards = _asked(engine, "/v1/models").get("data")
     cards = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
@@ -32,11 +34,18 @@ def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context
                                   audio=_hears(info))
     if "reasoning_parser" in info:
         context = dataclasses.replace(context, reasoning=bool(info["reasoning_parser"]))
+    if "tool_call_parser" in info:
+        context = dataclasses.replace(context, tools=bool(info["tool_call_parser"]))
     if context.model == UNNAMED_MODEL and isinstance(info.get("model_path"), str):
         context = dataclasses.replace(context, model=info["model_path"])
     if not tokenizer or info.get("is_generation") is False:
         return context
     return dataclasses.replace(context, developer=_developer(engine))
+
+
+def parsers_line(engine: Served, words: Sequence[str]) -> str | None:
+    """What the log says of the parsers of the server, started with `words`."""
+    return parsers.line(_asked(engine, "/model_info"), words)
 
 
 def _hears(info: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from answer.session import Session
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine, Served
-from job import context, hazards, limits, measured, refusal, routes, served, transcription
+from job import context, hazards, limits, measured, parsers, refusal, routes, served, transcription
 from job.amend import without_unknown_stops
 from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
@@ -49,7 +49,7 @@ class Worker:
         self.quarantine = Quarantine()
         self.media = MediaReader(settings.media)
         self.stopped: JobError | None = None
-        self._comments = comments
+        self._comments, self._told_of_tools = comments, False
         self.context = context.of(settings)
         self.upstream = Upstream(
             engine.url, api_key=settings.api_key, admin_key=settings.admin_api_key,
@@ -61,6 +61,8 @@ class Worker:
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
         self.context = served.learned(self.context, self.engine, not settings.skip_tokenizer_init)
+        if line := served.parsers_line(self.engine, settings.server_args):
+            utils.log(line)
         self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
         self.media.learn(self.engine)
         if self.facts.vocabulary is None:
@@ -138,6 +140,9 @@ class Worker:
         if request.body is not None:
             body = without_unknown_stops(request.path, request.body, self.facts)
             request = request if body is request.body else dataclasses.replace(request, body=body)
+        if parsers.check(request.path, request.body, self.context) and not self._told_of_tools:
+            self._told_of_tools = True
+            utils.log(parsers.UNREAD, "warn", job_id)
         hazards.check(request.path, request.body, self.facts, self.limits)
         if request.upload is None:  # of one that is still to come nobody knows what it is
             self.quarantine.check(request.path, request.body)

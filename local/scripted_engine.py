@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--context-length", type=int, default=131072, help="in this engine's tokens: bytes")
     p.add_argument("--is-embedding", action="store_true")
     p.add_argument("--reasoning-parser", help="only told: a script's `reasoning` is sent apart with and without one")
+    p.add_argument("--tool-call-parser", help="only told; `auto` finds qwen")
     p.add_argument("--enable-multimodal", action="store_true", help="it says that it reads images and hears audio")
     p.add_argument("--script", default=os.environ.get("SCRIPTED_ENGINE_SCRIPT"),
                    help="JSON, the default for every request (environment: SCRIPTED_ENGINE_SCRIPT); "

@@ -12,10 +12,11 @@ CACHE_TOKENS = 16384
 
 
 def model_info(options: argparse.Namespace, engine: Engine) -> dict:
+    parser = "qwen" if options.tool_call_parser == "auto" else options.tool_call_parser
     return {"model_path": options.model_path, "served_model_name": engine.model,
             "tokenizer_path": options.model_path, "is_generation": not options.is_embedding,
             "preferred_sampling_params": None, "weight_version": "default", "load_format": "auto",
-            "reasoning_parser": options.reasoning_parser, "tool_call_parser": None, "disaggregation_mode": "null",
+            "reasoning_parser": options.reasoning_parser, "tool_call_parser": parser, "disaggregation_mode": "null",
             "has_image_understanding": options.enable_multimodal,
             "has_audio_understanding": options.enable_multimodal,
             "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from settings import flags, listeners, names
 from settings.description import describe
 from settings.environment import engine_environ
-from settings.flags import profiles
+from settings.flags import parsers, profiles
 from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
@@ -32,7 +32,7 @@ DEFAULTS = {
     "--tokenizer-mode": "auto", "--load-format": "auto", "--dtype": "auto", "--max-prefill-tokens": 16384,
     "--schedule-policy": "fcfs", "--schedule-conservativeness": 1.0, "--stream-interval": 1,
     "--log-level": "info", "--file-storage-path": "sglang_storage", "--dp-size": 1,
-    "--load-balance-method": "round_robin",
+    "--load-balance-method": "round_robin", parsers.TOOLS: parsers.DETECT,
 }
 # SGLang names a model so where a request names none (entrypoints/openai/protocol.py).
 UNNAMED_MODEL = "default"
@@ -81,7 +81,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     if not config_file:
         # Arguments win over the file (utils/server_args_config_parser.py), which is there to be heard.
         head += [word for flag, value in DEFAULTS.items() if flag not in given and flag in snapshot["flags"]
-                 and snapshot["flags"][flag]["default"] != value for word in (flag, str(value))]
+                 and snapshot["flags"][flag]["default"] != value
+                 and (flag != parsers.TOOLS or parsers.detectable(given, environ, snapshot))
+                 for word in (flag, str(value))]
     tp_size, lines, wrong = tensor_parallel(given, gpu_count, bool(config_file))
     notices += lines
     problems += wrong
@@ -115,6 +117,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         is_embedding=given.on("--is-embedding"),
         lora_enabled=given.on("--enable-lora") or "--lora-paths" in given,
         skip_tokenizer_init=given.on("--skip-tokenizer-init"),
+        tool_parsers=tuple(snapshot["flags"].get(parsers.TOOLS, {}).get("choices", ())),
         apply_chat_template="--chat-template" in given or bool(environ.get("CHAT_TEMPLATE", "").strip()),
         server_args=server_args, offline=False,
         launch_command=tuple(worker["SGLANG_LAUNCH_COMMAND"]) or (python, "-m", "sglang.launch_server"),

@@ -35,6 +35,7 @@ class Settings:
     is_embedding: bool
     lora_enabled: bool
     skip_tokenizer_init: bool
+    tool_parsers: tuple[str, ...]        # what TOOL_CALL_PARSER may be, in this SGLang
     apply_chat_template: bool            # the default for native `text` jobs
     server_args: tuple[str, ...] = field(repr=False)       # complete, after the launch command
     offline: bool                        # everything the server loads is on this machine

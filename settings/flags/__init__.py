@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from settings.flags import legacy
+from settings.flags import legacy, parsers
 from settings.flags.secrecy import is_secret, surely_secret
 from settings.flags.values import Notice, Problem, Snapshot, arguments, boolean, looks_negative
 
@@ -65,8 +65,8 @@ def argv_for(environ: Mapping[str, str], snapshot: Snapshot) -> tuple[list[str],
             given.setdefault(flag, (name, text))
     given, notices, problems = legacy.modernise(given, environ, snapshot)
     for flag, (name, text) in sorted(given.items(), key=lambda pair: (pair[0] != "--model-path", pair[0])):
-        entry = snapshot["flags"][flag]
-        words, wrong = arguments(flag, entry, text)
+        entry = parsers.with_none(flag, snapshot["flags"][flag])
+        words, wrong = ([], None) if parsers.is_none(flag, text) else arguments(flag, entry, text)
         if flag in REFUSED and (words or wrong):
             words, wrong = [], f"cannot be set: {REFUSED[flag]}"
         if wrong is not None:

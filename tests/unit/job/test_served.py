@@ -51,6 +51,13 @@ def test_the_reasoning_parser_is_the_servers(info, before, reasoning):
     assert learned(context, Server({"/model_info": info})).reasoning is reasoning
 
 
+@pytest.mark.parametrize("info, before, tools", [
+    ({"tool_call_parser": "qwen"}, False, True), ({"tool_call_parser": None}, True, False), ({}, True, True)])
+def test_the_parser_of_tool_calls_is_the_servers(info, before, tools):
+    context = Context("served", "org/name", tools=before)
+    assert learned(context, Server({"/model_info": info})).tools is tools
+
+
 @pytest.mark.parametrize("server, developer", [
     (Server({}), (True, True)), (Server({}, lambda place, role: role != "developer"), (False, False)),
     (Server({}, lambda place, role: role != "developer" or place == 0), (True, False)),

@@ -18,7 +18,8 @@ SNAPSHOT = json.loads((Path(__file__).parents[3] / "builder" / "flags.json").rea
 PARSER = parser(SNAPSHOT)
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
 LISTEN = ["--host", "127.0.0.1", "--port", "30000"]
-DEFAULTS = ["--file-storage-path", "sglang_storage", "--load-balance-method", "round_robin"]
+DEFAULTS = ["--file-storage-path", "sglang_storage", "--load-balance-method", "round_robin", "--tool-call-parser",
+            "auto"]
 
 
 def load(environ=None, gpus=None, **more):
