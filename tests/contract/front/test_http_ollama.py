@@ -44,7 +44,7 @@ async def test_what_clients_ask_first(http):
     assert (await get("/api/ps"))[1]["models"][0]["model"] == "tiny"
     assert (await get("/api/version"))[0] == 200
     status, shown = await get("/api/show", json={"model": "tiny"})
-    assert status == 200 and shown["capabilities"] == ["completion"]
+    assert status == 200 and shown["capabilities"] == ["completion", "tools"]
     assert shown["model_info"]["tiny.context_length"] == 131072
     status, loaded = await get("/api/generate", json={"model": "tiny"})
     assert (status, loaded["done_reason"]) == (200, "load")
