@@ -106,6 +106,9 @@ CAUSES = (
     Cause(r"attention backends are supported for deterministic inference",
           "ENABLE_DETERMINISTIC_INFERENCE does not go with this ATTENTION_BACKEND."),
     Cause(r"FP8 KV cache requires", "KV_CACHE_DTYPE does not run on this machine: leave it out."),
+    Cause(r"cannot be mixed with other parsers, got|token parsing requires --reasoning-parser and",
+          "REASONING_PARSER and TOOL_CALL_PARSER belong together with this model, and the second is detected where it "
+          "is unset: set both to its own, or TOOL_CALL_PARSER=none."),
     Cause(r"Unknown schedule_policy", "SCHEDULE_POLICY needs another setting beside it (priority: "
           "ENABLE_PRIORITY_SCHEDULING), or does not go with one."),
     Cause(r"not supported for quantization method|Cannot find the config file for \w+|quantization method .*does not "

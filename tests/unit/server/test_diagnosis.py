@@ -49,6 +49,10 @@ def test_advice_needs_the_lines_of_the_cause(lines, advice):
     ("ValueError: Could not find checkpoint files '/m/*.safetensors', only pre-sharded checkpoints are "
      "currently supported!", "LOAD_FORMAT=sharded_state"),
     ("ModuleNotFoundError: No module named 'runai_model_streamer'", "LOAD_FORMAT asks for a package"),
+    ("ValueError: --reasoning-parser deepseek-v4 and --tool-call-parser deepseekv4 cannot be mixed with other parsers, "
+     "got 'deepseek-r1' and 'deepseekv4'", "TOOL_CALL_PARSER=none"),
+    ("ValueError: Inkling token parsing requires --reasoning-parser and --tool-call-parser to be inkling or unset, got "
+     "'qwen3' and 'inkling'", "REASONING_PARSER and TOOL_CALL_PARSER"),
     ("ValueError: --foo-bar and --page-size cannot both be set", "check FOO_BAR and PAGE_SIZE."),
 ])
 def test_single_lines(line, advice):
