@@ -14,13 +14,13 @@ class Context:
     served_model_name: the name the engine answers to; model: the name the user configured; apply_chat_template:
     whether native `text` is wrapped in the chat template unless a job says otherwise; lora: adapters are in use;
     extra_routes: engine paths that the operator opened by name; adapters: the LoRA adapters that /v1/models lists, None
-    when it was not asked; reasoning: the server has a reasoning parser; tools: it has one for tool
-    calls; tool_parsers: what that may be; developer: whether the chat template shows a
-    `developer` message in the first place and in a later one; suffix: the server has a completion template, which
-    reads `suffix`; also: other names by which jobs may ask for the model, such as one with a colon, which SGLang does
-    not serve; audio: the model may take audio; skills: what the model can do, in Ollama's words; length: of its context
-    in tokens, None when unknown; templates: callers may bring a chat template of their own;
-    sglang: the server's version, "" when unknown.
+    when it was not asked; reasoning: the server has a reasoning parser; tools: it has one for tool calls;
+    tool_parsers: what that may be; marks: the one whose marks the chat template has, "" when unknown; developer:
+    whether the chat template shows a `developer` message in the first place and in a later one; suffix: the server has
+    a completion template, which reads `suffix`; also: other names by which jobs may ask for the model, such as one with
+    a colon, which SGLang does not serve; audio: the model may take audio; skills: what the model can do, in Ollama's
+    words; length: of its context in tokens, None when unknown; templates: callers may bring a chat template of their
+    own; sglang: the server's version, "" when unknown.
     """
 
     served_model_name: str
@@ -32,6 +32,7 @@ class Context:
     reasoning: bool = True
     tools: bool = True
     tool_parsers: tuple[str, ...] = ()
+    marks: str = ""
     developer: tuple[bool, bool] = (False, False)
     suffix: bool = False
     also: tuple[str, ...] = ()

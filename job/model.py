@@ -72,7 +72,7 @@ def from_engine(engine: Served) -> ModelFacts:
 
 def from_config(name: str, environ: Mapping[str, str], revision: str | None = None) -> ModelFacts:
     """Vocabulary, width and dtype in the config.json of a model folder, or of a hub model that was downloaded."""
-    for path in _configs(name, environ, revision):
+    for path in configs(name, environ, revision):
         try:
             with open(path, encoding="utf-8") as f:
                 config = json.load(f)
@@ -91,7 +91,8 @@ def _found(config: Any, key: str, kind: type[_T]) -> _T | None:
     return inner or (config[key] if isinstance(config.get(key), kind) else None)
 
 
-def _configs(name: str, environ: Mapping[str, str], revision: str | None) -> Iterator[Path]:
+def configs(name: str, environ: Mapping[str, str], revision: str | None) -> Iterator[Path]:
+    """Where the config.json of a model may lie, with its other files beside it."""
     yield Path(name) / "config.json"
     for found in hub_cache.snapshots(name, revision, hub_cache.caches(environ)):
         if found.folder:

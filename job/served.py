@@ -43,9 +43,9 @@ def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context
     return dataclasses.replace(context, developer=_developer(engine))
 
 
-def parsers_line(engine: Served, words: Sequence[str]) -> str | None:
-    """What the log says of the parsers of the server, started with `words`."""
-    return parsers.line(_asked(engine, "/model_info"), words)
+def parsers_line(engine: Served, words: Sequence[str], speaks_for: str) -> str | None:
+    """What the log says of the parsers of the server (parsers.line)."""
+    return parsers.line(_asked(engine, "/model_info"), words, speaks_for)
 
 
 def _hears(info: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from answer.session import Session
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine, Served
-from job import context, hazards, limits, measured, parsers, refusal, routes, served, transcription
+from job import context, hazards, limits, marks, measured, parsers, refusal, routes, served, transcription
 from job.amend import without_unknown_stops
 from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
@@ -61,7 +61,9 @@ class Worker:
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
         self.context = served.learned(self.context, self.engine, not settings.skip_tokenizer_init)
-        if line := served.parsers_line(self.engine, settings.server_args):
+        template = marks.template(settings.server_args, settings.model, os.environ, settings.revision)
+        self.context = dataclasses.replace(self.context, marks=marks.likely(template) or "")
+        if line := served.parsers_line(self.engine, settings.server_args, self.context.marks):
             utils.log(line)
         self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
         self.media.learn(self.engine)
@@ -142,7 +144,7 @@ class Worker:
             request = request if body is request.body else dataclasses.replace(request, body=body)
         if parsers.check(request.path, request.body, self.context) and not self._told_of_tools:
             self._told_of_tools = True
-            utils.log(parsers.UNREAD, "warn", job_id)
+            utils.log(parsers.unread(self.context), "warn", job_id)
         hazards.check(request.path, request.body, self.facts, self.limits)
         if request.upload is None:  # of one that is still to come nobody knows what it is
             self.quarantine.check(request.path, request.body)

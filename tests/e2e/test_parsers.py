@@ -125,13 +125,14 @@ async def test_parsers_found_by_themselves(real_environ, model_path, tmp_path):
 
 
 async def test_no_parser_found(real_environ):
-    """The demo model's own template has no mark of any family. What the worker refuses is what SGLang answers with
-    something else than was asked for: where this fails, docs/tools.md and job/parsers.py are due."""
+    """SGLang does not know the demo model's own template, which is like Qwen 2.5's. What the worker refuses is what
+    SGLang answers with something else than was asked for: where this fails, docs/tools.md and job/parsers.py are
+    due."""
     # Under a schema the tiny model would pad with white space for ever.
     environ = environ_of(real_environ, CONSTRAINED_JSON_DISABLE_ANY_WHITESPACE="true")
     async with served(environ) as (worker, fronts):
-        await worker.line("parsers: none for tool calls (none was detected; where requests bring tools, set "
-                          "TOOL_CALL_PARSER")
+        await worker.line("parsers: none for tool calls (none was detected: where requests bring tools, set "
+                          "TOOL_CALL_PARSER=qwen25, whose marks the chat template has), none for reasoning")
         for front in fronts:
             for route in (CHAT, MESSAGES, RESPONSES):
                 job = await run(front, route, asking(route, "auto"))

@@ -1,10 +1,12 @@
 """What a request with tools hears where the server has no parser, and what the log says of those that it has."""
 
+import dataclasses
+
 import pytest
 
 from job import routes
 from job.context import Context
-from job.parsers import check, line
+from job.parsers import check, line, unread
 from utils import JobError
 
 WITHOUT = Context("tiny", "tiny", tools=False, tool_parsers=("auto", "qwen25", "llama3"))
@@ -35,7 +37,8 @@ def test_a_call_that_is_demanded_and_that_nobody_would_read_is_refused(route, ch
         checked(route, WITHOUT, tool_choice=choice)
     error = caught.value
     assert (error.code, error.param, error.type) == (400, "tool_choice", "invalid_request_error")
-    assert "TOOL_CALL_PARSER" in error.message and "(auto, qwen25, llama3)" in error.message
+    assert "TOOL_CALL_PARSER to the one of the model's family" in error.message
+    assert "; it can be auto, qwen25, llama3. " in error.message
     assert checked(route, WITH, tool_choice=choice) is False
 
 
@@ -72,8 +75,27 @@ def test_a_body_of_no_json_has_no_tools():
      "parsers: qwen25 for tool calls, qwen3 for reasoning"),
     ({"tool_call_parser": None}, (), "parsers: none for tool calls, none for reasoning"),
     ({"tool_call_parser": None, "is_generation": True}, ("--tool-call-parser=auto",),
-     "parsers: none for tool calls (none was detected; where requests bring tools, set TOOL_CALL_PARSER, docs/tools.md)"
-     ", none for reasoning"),
+     "parsers: none for tool calls (none was detected: where requests bring tools, set TOOL_CALL_PARSER to the one of "
+     "the model's family (docs/tools.md)), none for reasoning"),
     ({}, (), None), ({"tool_call_parser": None, "is_generation": False}, (), None)])
 def test_one_line_tells_of_the_parsers(info, words, said):
     assert line(info, words) == said
+
+
+def test_the_parser_that_the_template_speaks_for_is_named():
+    context = dataclasses.replace(WITHOUT, marks="llama3")
+    with pytest.raises(JobError, match="TOOL_CALL_PARSER=llama3, whose marks the chat template has; it can be auto"):
+        checked(CHAT, context, tool_choice="required")
+    assert "TOOL_CALL_PARSER=llama3" in unread(context) and "docs/tools.md" in unread(WITHOUT)
+
+
+@pytest.mark.parametrize("found, speaks_for, said", [
+    (None, "llama3", "none for tool calls (none was detected: where requests bring tools, set TOOL_CALL_PARSER=llama3, "
+     "whose marks the chat template has)"),
+    ("deepseekv3", "qwen25", "deepseekv3 for tool calls (detected, but where requests bring tools, set "
+     "TOOL_CALL_PARSER=qwen25, whose marks the chat template has)"),
+    ("qwen", "qwen25", "qwen for tool calls (detected),"), ("gpt-oss", "", "gpt-oss for tool calls (detected),")])
+def test_what_was_detected_is_compared_with_the_templates_marks(found, speaks_for, said):
+    info = {"tool_call_parser": found, "reasoning_parser": None}
+    assert said in line(info, ("--tool-call-parser", "auto"), speaks_for)
+    assert "(" not in line(info, ("--tool-call-parser", "llama3"), speaks_for), "who sets one is not corrected"
