@@ -104,7 +104,7 @@ FOREIGN: dict[str, Same | Other] = {
     "MAX_LORAS": Other("set MAX_LORAS_PER_BATCH, which counts the model without an adapter as one"),
     "MAX_CPU_LORAS": Other("set MAX_LOADED_LORAS"),
     "ENABLE_EXPERT_PARALLEL": Other("set EP_SIZE"),
-    "ENABLE_AUTO_TOOL_CHOICE": Other("tools need TOOL_CALL_PARSER alone, and for many models not even that"),
+    "ENABLE_AUTO_TOOL_CHOICE": Other("tools need TOOL_CALL_PARSER alone"),
     "ENABLE_REASONING": Other("reasoning needs REASONING_PARSER alone"),
     "RAW_OPENAI_OUTPUT": Other("streams on the OpenAI route always are what an OpenAI client reads"),
     "DEFAULT_BATCH_SIZE": _BATCHED, "DEFAULT_MIN_BATCH_SIZE": _BATCHED, "DEFAULT_BATCH_SIZE_GROWTH_FACTOR": _BATCHED,
