@@ -41,7 +41,7 @@ def template(words: Sequence[str], name: str, environ: Mapping[str, str], revisi
         if option == _CHAT_TEMPLATE:
             return _text(Path(value)) if value.endswith(".jinja") else ""
     for config in model.configs(name, environ, revision):
-        if config.exists():
+        if _text(config):
             return _text(config.with_name("chat_template.jinja")) or _of_tokenizer(config.with_name(
                 "tokenizer_config.json"))
     return ""

@@ -62,4 +62,4 @@ def test_a_model_without_a_template_has_none(tmp_path, text):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer_config.json").write_text(text)
     assert template((), str(tmp_path), {}) == ""
-    assert template((), str(tmp_path / "nowhere"), {}) == ""
+    assert template((), str(tmp_path / "nowhere"), {}) == template((), "x" * 5000, {}) == ""
