@@ -33,34 +33,29 @@ def check(path: str, body: dict[str, Any] | None, context: Context) -> bool:
         choices = ", ".join(context.tool_parsers)
         raise JobError(
             "`tool_choice` demands a tool call, and this endpoint's server has no parser that would read it. Set "
-            f"{_remedy(context.marks)}{f'; it can be {choices}' if choices else ''}. Without one, calls come as text, "
+            f"{remedy(context.marks)}{f'; it can be {choices}' if choices else ''}. Without one, calls come as text, "
             "and `tool_choice` can be \"auto\" or \"none\".", param="tool_choice")
     return True
 
 
-def unread(context: Context) -> str:
-    """What the log says, once, of a request whose calls nobody would read."""
-    return ("a request brings tools, but the server has no parser for tool calls, so calls come as text: set "
-            f"{_remedy(context.marks)}; said once")
-
-
 def line(info: Mapping[str, Any], words: Sequence[str], speaks_for: str = "") -> str | None:
     """What the log says of the parsers that the server has; None where it does not say, or only embeds. info:
-    /model_info; words: the server's arguments; speaks_for: the parser whose marks the chat template has."""
+    /model_info; words: the server's arguments; speaks_for: see `remedy`."""
     if "tool_call_parser" not in info or info.get("is_generation") is False:
         return None
     tools, reasoning = info["tool_call_parser"], info.get("reasoning_parser")
     how = ""
     if (TOOLS, DETECT) in zip(words, words[1:], strict=False) or f"{TOOLS}={DETECT}" in words:
         if not tools:
-            how = f" (none was detected: where requests bring tools, set {_remedy(speaks_for)})"
+            how = f" (none was detected: where requests bring tools, set {remedy(speaks_for)})"
         elif speaks_for and not marks.same(tools, speaks_for):
-            how = f" (detected, but where requests bring tools, set {_remedy(speaks_for)})"
+            how = f" (detected, but where requests bring tools, set {remedy(speaks_for)})"
         else:
             how = " (detected)"
     return f"parsers: {tools or 'none'} for tool calls{how}, {reasoning or 'none'} for reasoning"
 
 
-def _remedy(speaks_for: str) -> str:
+def remedy(speaks_for: str) -> str:
+    """What is to be set, behind "set". speaks_for: the parser whose marks the chat template has."""
     return f"TOOL_CALL_PARSER={speaks_for}, whose marks the chat template has" if speaks_for else (
         f"TOOL_CALL_PARSER to the one of the model's family ({_DOCUMENT})")

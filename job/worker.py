@@ -144,7 +144,8 @@ class Worker:
             request = request if body is request.body else dataclasses.replace(request, body=body)
         if parsers.check(request.path, request.body, self.context) and not self._told_of_tools:
             self._told_of_tools = True
-            utils.log(parsers.unread(self.context), "warn", job_id)
+            utils.log("a request brings tools, but the server has no parser for tool calls, so calls come as text: set "
+                      f"{parsers.remedy(self.context.marks)}; said once", "warn", job_id)
         hazards.check(request.path, request.body, self.facts, self.limits)
         if request.upload is None:  # of one that is still to come nobody knows what it is
             self.quarantine.check(request.path, request.body)
