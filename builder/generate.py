@@ -4,8 +4,9 @@
     python -m builder.generate --check     writes nothing; exit status 1 when something is stale
 
 From the flag snapshot (builder/flags.json), the settings' table (settings/worker_settings.py), the words in
-builder/form.toml and builder/presets.toml come .runpod/hub.json whole, and in README.md and docs/ the text between
-`<!-- NAME:begin -->` and `<!-- NAME:end -->`. What those two say of settings that nobody knows ends it with status 1.
+builder/form.toml and builder/presets.toml, and the causes of a server's end (server/causes.py) come .runpod/hub.json
+whole, and in README.md and docs/ the text between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. What those two say of
+settings that nobody knows ends it with status 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder import config_table, curated, fit_table, hub_manifest, presets
+from builder import causes_table, config_table, curated, fit_table, hub_manifest, presets
 from settings import snapshots
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,8 @@ def documents(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
             (Path("README.md"), "config", config_table.readme(form, snapshot)),
             (Path("docs/configuration.md"), "config", config_table.configuration(form, snapshot)),
             (Path("docs/presets.md"), "presets", presets.table(ready, form.hub["disk"])),
-            (Path("docs/fitting.md"), "fit", fit_table.table(presets.configs()))):
+            (Path("docs/fitting.md"), "fit", fit_table.table(presets.configs())),
+            (Path("docs/operations.md"), "causes", causes_table.table())):
         try:
             yield path, replaced((root / path).read_text(encoding="utf-8"), name, body)
         except MarkersError as error:

@@ -32,6 +32,7 @@ from bench.machine_facts import machine
 from bench.serving import numbers
 from bench.serving_report import command
 from bench.serving_stack import Failed
+from builder import fit
 
 _SCALERS = "delay:4,patient:4,count:4,share:0.5,share:1"
 
@@ -76,9 +77,9 @@ def parser() -> argparse.ArgumentParser:
         help="how long after its end a worker can still be thawed (default: never)")
     add("--thaw-seconds", type=float, help="of a thawed start, in place of the one in measured.json")
     add("--fill", action="store_true", help="the fullest worker with room takes the next job, in place of any")
-    add("--gpu", choices=list(known["prices"]["dollars_a_second"]), default="H200 PRO",
-        help=f"whose price, as read on {known['prices']['read']} (default: %(default)s)")
-    add("--price", type=float, metavar="DOLLARS", help="a second of one worker, in place of that")
+    add("--gpu", choices=list(fit.prices(fit.PRICES)[0]), default="HOPPER_141",
+        help="one GPU of that pool a worker, at its price in builder/prices.json (default: %(default)s)")
+    add("--price", type=float, metavar="DOLLARS", help="a second of one worker (all of its GPUs), in place of that")
     add("--active-price", type=float, metavar="DOLLARS", help="a second of an active worker (default: the same)")
     add("--bounds", type=numbers(float), default=[1.0, 10.0, 70.0], metavar="S,…",
         help="for the first token's p99, of which the cheapest settings are told (default: 1,10,70)")
@@ -108,7 +109,7 @@ def endpoint(options: argparse.Namespace) -> Endpoint:
 
 
 def prices(options: argparse.Namespace) -> Prices:
-    flex = options.price if options.price is not None else measured()["prices"]["dollars_a_second"][options.gpu]
+    flex = options.price if options.price is not None else fit.prices(fit.PRICES)[0][options.gpu]
     return Prices(flex, options.active_price if options.active_price is not None else flex)
 
 

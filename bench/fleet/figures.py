@@ -14,6 +14,7 @@ from bench.serving_metrics import percentile
 _T = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
       2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
 _NORMAL = 1.96
+UNCERTAIN = ("wait_p99", "first_p99", "late_share", "gpu_s", "dollars_million")  # what intervals are told of
 LATE = 10.0  # seconds: a first token that comes later waited for a worker
 
 
@@ -59,7 +60,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def together(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """{"mean": each figure's mean, "half": half the width of its 95 % confidence interval}."""
+    """{"mean": each figure's mean, "half": half the width of the 95 % confidence interval of each of UNCERTAIN}."""
     both = {name: interval([run[name] for run in runs]) for name in runs[0]}
     return {"mean": {name: mean for name, (mean, _) in both.items()},
-            "half": {name: half for name, (_, half) in both.items() if math.isfinite(half)}}
+            "half": {name: both[name][1] for name in UNCERTAIN if name in both and math.isfinite(both[name][1])}}
