@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,36 +30,46 @@ def _cells(row: Row) -> list[str]:
             f"{mean['late_share']:.1%}", f"{mean['gpu_s']:,.0f}", f"{mean['idle_share']:.0%}", begun, dollars]
 
 
-def table(found: Iterable[Row], first: Sequence[tuple[str, str]] = ()) -> str:
-    """One row a setting. first: a column before the others, (its title, nothing) and then (a cell, …) for each row."""
-    title = [first[0][0]] if first else []
-    lines = ["| " + " | ".join([*title, *_HEAD]) + " |", "|" + "---|" * (len(_HEAD) + len(title))]
+def table(found: Sequence[Row], title: str = "", first: Sequence[str] = ()) -> str:
+    """One row a setting. title, first: a column before the others, if there is a title."""
+    titles = [*([title] if title else []), *_HEAD]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for number, row in enumerate(found):
-        begin = [first[number + 1][0]] if first else []
-        lines.append("| " + " | ".join([*begin, *_cells(row)]) + " |")
+        lines.append("| " + " | ".join([*([first[number]] if title else []), *_cells(row)]) + " |")
     return "\n".join(lines)
 
 
 def recommended(found: Sequence[Row], bounds: Sequence[float]) -> str:
-    """For each bound of the first token's 99th percentile, the cheapest setting of each pattern."""
-    picked, first = [], [("first token within", "")]
+    """For each bound of the first token's 99th percentile, the cheapest setting; bounds that it shares, together."""
+    picked: list[Row] = []
+    kept: list[list[float]] = []
+    missed = []
     for bound in bounds:
-        if row := cheapest(found, bound):
+        row = cheapest(found, bound)
+        if row is None:
+            missed.append(bound)
+        elif picked and picked[-1] is row:
+            kept[-1].append(bound)
+        else:
             picked.append(row)
-            first.append((f"{bound:g} s", ""))
-    none = [f"{bound:g} s" for bound in bounds if not cheapest(found, bound)]
-    return table(picked, first) + (f"\n\nNo setting: {', '.join(none)}." if none else "")
+            kept.append([bound])
+    told = table(picked, "first token within", [_seconds(bounds_) for bounds_ in kept])
+    return told + (f"\n\nNo setting keeps {_seconds(missed)}." if missed else "")
+
+
+def _seconds(bounds: Sequence[float]) -> str:
+    return ", ".join(f"{bound:g}" for bound in bounds) + " s"
 
 
 def knobs(found: Sequence[Row], base: Row) -> str:
     """What each setting does when it alone is changed from `base`."""
-    picked, first = [], [("what is changed", "")]
+    picked, first = [], []
     for knob in KNOBS:
         for row in around(found, base, knob):
             if row is not base or knob == KNOBS[0]:
                 picked.append(row)
-                first.append(("-" if row is base else knob, ""))
-    return table(picked, first)
+                first.append("-" if row is base else knob)
+    return table(picked, "what is changed", first)
 
 
 def markdown(result: dict[str, Any]) -> str:

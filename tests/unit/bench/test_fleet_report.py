@@ -73,7 +73,7 @@ def test_a_sweep_is_told_as_data_tables_and_plots(swept, capsys):
     active = next(r for r in found["rows"] if r["active"] and r["mean"]["flex_s"] == 0)
     assert active["mean"]["dollars_hour"] == pytest.approx(1.8, rel=0.05)
     text = (folder / "results.md").read_text()
-    assert "## steady, 1 a second" in text and "No setting: 0.0001 s." in text and "| concurrency | 8 |" in text
+    assert "## steady, 1 a second" in text and "No setting keeps 0.0001 s." in text and "| concurrency | 8 |" in text
     assert text.count("\n| 4 | delay 4 s | 5 | 0 |") == 2
     for file in plots.FILES:
         assert "<svg" in (folder / file).read_text()
