@@ -12,6 +12,7 @@ from bench.fleet.curves import Curve
 from bench.fleet.endpoint import Endpoint, run
 from bench.fleet.scalers import Scaler
 
+REQUESTS = 60_000
 _BATCHES = 20
 _T = 2.861  # Student's t of 19 degrees of freedom, 99 %, two-sided
 
@@ -51,7 +52,7 @@ def test_waits_are_those_of_m_m_c(workers, each, load):
     rate = load * places
     curve = Curve([(1, 0.0)], [(1, 1.0), (100, 1.0)])
     settings = Endpoint(each, Scaler("count", 1), active=workers, most=workers)
-    jobs = run(settings, curve, poisson(rate, 1.0, 60_000, seed=5)).jobs
+    jobs = run(settings, curve, poisson(rate, 1.0, REQUESTS, seed=5)).jobs
     waits = [job.taken - job.came for job in jobs]
     assert close([float(wait > 1e-9) for wait in waits], theory.erlang_c(rate, 1.0, places))
     assert close(waits, theory.mean_wait(rate, 1.0, places))
@@ -64,6 +65,6 @@ def test_shared_workers_are_those_of_processor_sharing(fixed):
     """All streams share one total: the mean time depends on the mean service alone, whatever its distribution."""
     curve = Curve([(1, 0.0)], [(1, 1.0), (2, 2.0)])
     settings = Endpoint(10**9, Scaler("count", 1), active=1, most=1)
-    coming = [(at, 1.0 if fixed else tokens) for at, tokens in poisson(0.6, 1.0, 60_000, seed=7)]
+    coming = [(at, 1.0 if fixed else tokens) for at, tokens in poisson(0.6, 1.0, REQUESTS, seed=7)]
     jobs = run(settings, curve, coming).jobs
     assert close([job.ended - job.came for job in jobs], theory.shared_time(0.6, 1.0))
