@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add("--bounds", type=numbers(float), default=[1.0, 10.0, 70.0], metavar="S,…",
         help="for the first token's p99, of which the cheapest settings are told (default: 1,10,70)")
     add("--seeds", type=int, default=3, help="runs of each setting (default: %(default)s)")
-    add("--check-worker", action="store_true", help="compare with the real worker on the stand-in (two minutes)")
+    add("--check-worker", action="store_true", help="compare with the real worker on the stand-in (six minutes)")
     add("--out", type=Path, metavar="FOLDER", help="for results.json, results.md and the plots")
     add("--quiet", action="store_true", help="no progress bar")
     return p
