@@ -92,6 +92,12 @@ RUN python3 -m builder.flag_snapshot --take \
  && /opt/worker/bin/python -E -m compileall -q . \
  && /opt/worker/bin/python -E handler.py --print-config
 
+# Last, so that a new version changes no layer before it. `python -m builder.release` keeps the default as utils.py has it.
+ARG VERSION=1.0.0
+ARG REVISION=""
+LABEL org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
 # It stays root: network volumes and the platform's model cache under /runpod-volume belong to root, and the
 # server must be able to write there. Only in HTTP mode the worker listens outside the container, on a port that the
 # endpoint names, hence no EXPOSE; the platform asks the worker itself for its health, hence no HEALTHCHECK.

@@ -2,14 +2,20 @@
 # docker buildx bake cuda129    for hosts whose driver knows CUDA 12.9 and no newer
 # docker buildx bake all        both
 #
-# Every variable can be set in the environment: VERSION=1.0.0 IMAGE=registry/name docker buildx bake --push
+# Every variable can be set in the environment: IMAGE=registry/name docker buildx bake --push
 
 variable "IMAGE" {
   default = "worker-sglang"
 }
 
+# The worker's own, which `python -m builder.release` keeps as utils.py has it: a label, and the tags.
 variable "VERSION" {
-  default = "dev"
+  default = "1.0.0"
+}
+
+# The commit that is built, for a label.
+variable "REVISION" {
+  default = ""
 }
 
 variable "MODEL_NAME" {
@@ -57,6 +63,8 @@ target "_worker" {
   dockerfile = "Dockerfile"
   platforms  = ["linux/amd64"]
   args = {
+    VERSION                          = VERSION
+    REVISION                         = REVISION
     MODEL_NAME                       = MODEL_NAME
     MODEL_REVISION                   = MODEL_REVISION
     TOKENIZER_PATH                   = TOKENIZER_PATH

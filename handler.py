@@ -2,7 +2,7 @@
 
     python handler.py                     the worker (on RunPod), or one job from test_input.json (elsewhere)
     python handler.py --test_input JSON   one job, printed; exit status 1 when it fails
-    python handler.py --print-config      the resolved command and settings, secrets masked
+    python handler.py --print-config      the resolved command and settings, secrets masked (--version: which worker)
 
 Exit status: 0 after an orderly stop, 1 when the engine or a job failed, 2 when the configuration is wrong.
 """
@@ -20,6 +20,7 @@ from engine import Engine, EngineError, Patience
 from front import local, process
 from meter import setup
 from settings import config, here
+from settings.version import tell, version
 from start.cold_start import ColdStart
 
 if TYPE_CHECKING:
@@ -80,18 +81,17 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
 def main() -> int:
     """The worker from its first line to its exit status."""
     started = awake()
-    args = local.arguments(__doc__)
+    args = local.arguments(__doc__, version)
     try:
         settings, snapshot = here.resolved(os.environ)
     except config.ConfigError as error:
-        print(error, file=sys.stderr)
+        print(f"{version()}\n{error}", file=sys.stderr)
         return 2
     if args.print_config:
         print(config.describe(settings))
         return 0
     job = local.job(args.test_input, args.rp_serve_api or settings.http.mode == "http")
-    for level, line in settings.notices:
-        utils.log(line, level)
+    tell(settings)
 
     ending, cold = process.Ending(settings.shutdown_timeout), ColdStart(settings, snapshot, started)
     patience = Patience(settings.startup_timeout, settings.max_restarts, settings.restart_window, settings.hang_timeout)

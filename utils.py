@@ -1,4 +1,4 @@
-"""What several rooms share: the worker's log, redaction of secrets, and the one error shape.
+"""What several rooms share: the worker's version and log, redaction of secrets, and the one error shape.
 
 Pure standard library, so that the worker can log its first line before anything slow is imported.
 """
@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from typing import TypedDict
 from urllib.parse import quote
 
+# The one place; `python -m builder.release` writes it here and where it has to be repeated.
+VERSION = "1.0.0"
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 MASK = "***"
 _MIN_SECRET = 4  # masking every "a" of a one-letter key would make the log unreadable and hide nothing

@@ -16,14 +16,19 @@ _NONE = ("Not on RunPod, and there is no test_input.json here: give one, or --te
          "'{\"input\": {\"text\": \"Hello\"}}', or see the README for a whole local platform.")
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """The worker's own arguments; what is left in sys.argv is the SDK's."""
+def arguments(description: str | None, version: Callable[[], str]) -> argparse.Namespace:
+    """The worker's own arguments; what is left in sys.argv is the SDK's. With `--version` prints what `version` says:
+    SystemExit, status 0."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="Any other argument goes to the runpod SDK.")
     parser.add_argument("--print-config", action="store_true", help="show the resolved configuration and exit")
+    parser.add_argument("--version", action="store_true", help="show the worker's version and exit")
     parser.add_argument("--test_input", metavar="JSON", help="run this one job and exit")
     parser.add_argument("--rp_serve_api", action="store_true", help="the SDK's own local HTTP server")
     args, rest = parser.parse_known_args()
+    if args.version:
+        print(version())
+        sys.exit(0)
     sys.argv[1:] = (["--rp_serve_api"] if args.rp_serve_api else []) + rest
     return args
 

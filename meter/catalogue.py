@@ -63,9 +63,11 @@ UP = Metric("engine_up", "gauge", "1 while the engine takes requests.")
 RESTARTS = Metric("engine_restarts", "total", "How often the engine was started again.")
 FALLS = Metric("front_process_ends", "total", "Front processes that ended by themselves (HTTP_PROCESSES).")
 PHASES = Metric("start.phase", "gauge", "Seconds of each phase of the newest start.", ("phase",), "s")
+BUILD = Metric("build_info", "gauge", "1, and by its labels the versions of the worker and of the SGLang whose flags "
+               "it goes by.", ("version", "sglang"))
 
 METRICS = (REQUESTS, REFUSALS, QUEUE, TTFT, ITL, DURATION, PROMPT, CACHED, COMPLETION, UNCOUNTED, BYTES, CHUNKS,
-           IN_FLIGHT, WAITING, UP, RESTARTS, FALLS, PHASES)
+           IN_FLIGHT, WAITING, UP, RESTARTS, FALLS, PHASES, BUILD)
 
 
 def values(record: Record) -> Iterator[tuple[Metric, float, tuple[str, ...]]]:

@@ -32,7 +32,7 @@ class Meter:
 
     waiting: how many requests wait for their turn in this worker; up: whether the engine takes requests; restarts: how
     often it was started again; falls: how many front processes ended by themselves; phases: seconds of each phase
-    of its newest start. Functions, for those who know to set.
+    of its newest start. Functions, for those who know to set. sglang: the server's version.
     """
 
     def __init__(self, sinks: Sequence[Sink] = ()):
@@ -42,6 +42,7 @@ class Meter:
         self.restarts: Callable[[], int] = lambda: 0
         self.phases: Callable[[], Mapping[str, float]] = dict
         self.falls: Callable[[], int] = lambda: 0
+        self.sglang = ""
         self.open = 0  # requests that have begun and not ended
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self._tokens, self._ttft = Rate(), Recent()
@@ -111,6 +112,8 @@ class Meter:
         """(values of its labels, value) of one that tells of the worker at the moment."""
         if metric is catalogue.PHASES:
             return [((name,), seconds) for name, seconds in self.phases().items()]
+        if metric is catalogue.BUILD:
+            return [((utils.VERSION, self.sglang), 1)]
         waiting = self.waiting()
         told = {catalogue.IN_FLIGHT: max(0, self.open - waiting), catalogue.WAITING: waiting,
                 catalogue.UP: int(self.up()), catalogue.RESTARTS: self.restarts(),

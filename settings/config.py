@@ -101,7 +101,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     http, lines, wrong = ways_in(worker, environ)
     notices += lines
     problems += wrong
-    told, lines, wrong = telemetry(worker, environ, given, served)
+    told, lines, wrong = telemetry(worker, environ, given, served, snapshot["sglang"])
     notices += lines
     problems += wrong
     secrets = (*secret_values(environ, given), *http.keys)

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from settings import flags
 from settings.flags.values import Notice, Problem, boolean
+from utils import VERSION
 
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOL, HTTP = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"
@@ -25,7 +26,8 @@ _HEADERS = re.compile(r"OTEL_EXPORTER_OTLP_([A-Z]+_)?HEADERS")
 class Telemetry:
     """lines: a line in the log for each request; traces, metrics: where OpenTelemetry's go, None for nowhere;
     attributes: of the worker, for OpenTelemetry; engine_metrics: the server has its own, None where only a file of its
-    own knows; engine_traces: where the server's own traces go, None where that is its own business."""
+    own knows; engine_traces: where the server's own traces go, None where that is its own business; sglang: the version
+    of the server whose flags the worker goes by."""
 
     lines: bool = True
     traces: str | None = None
@@ -33,10 +35,11 @@ class Telemetry:
     attributes: tuple[tuple[str, str], ...] = ()
     engine_metrics: bool | None = False
     engine_traces: str | None = None
+    sglang: str = ""
 
 
-def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flags.Given, model: str
-              ) -> tuple[Telemetry, list[Notice], list[Problem]]:
+def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flags.Given, model: str,
+              sglang: str) -> tuple[Telemetry, list[Notice], list[Problem]]:
     """(settings, notices, problems) from the worker's own values, OpenTelemetry's variables and the server's flags."""
     problems: list[Problem] = []
     traces, metrics = (_target(signal, environ, problems) for signal in ("TRACES", "METRICS"))
@@ -49,11 +52,11 @@ def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flag
     names = {"service.instance.id": "RUNPOD_POD_ID", "runpod.endpoint.id": "RUNPOD_ENDPOINT_ID",
              "runpod.datacenter.id": "RUNPOD_DC_ID"}
     attributes = {key: environ.get(name, "").strip() for key, name in names.items()}
-    attributes["gen_ai.request.model"] = model
+    attributes |= {"gen_ai.request.model": model, "service.version": VERSION, "sglang.version": sglang}
     return Telemetry(
         values["REQUEST_LOG"] == "on" and values["WORKER_LOG_LEVEL"] in ("debug", "info"), traces, metrics,
         tuple((key, value) for key, value in attributes.items() if value),
-        given.on("--enable-metrics") or unknown, _of_engine(traces, environ, given)), notices, problems
+        given.on("--enable-metrics") or unknown, _of_engine(traces, environ, given), sglang), notices, problems
 
 
 def _of_engine(traces: str | None, environ: Mapping[str, str], given: flags.Given) -> str | None:

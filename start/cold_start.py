@@ -170,7 +170,8 @@ class ColdStart:
         server, last = self._server(), self._last()
         self._polled = Span("first poll", last, max(last, awake()))
         spans = [*self._spans, *self._beside(), *server, self._polled]
-        facts: dict[str, Any] = {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
+        facts: dict[str, Any] = {"worker": utils.VERSION, "sglang": self.settings.telemetry.sglang}
+        facts |= {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
         facts |= {"fit": self._fit} if self._fit else {}
         facts |= {"bytecode": self._bytecode._asdict()} if self._bytecode and self._bytecode.missing else {}
         utils.log(start_report.structured(spans, facts))

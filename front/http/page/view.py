@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from front.http.page.loads import Loads
-from utils import redact
+from utils import VERSION, redact
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -69,16 +69,16 @@ class View:
         return f"{self.state}-{self._engine.life}"
 
     def told(self) -> dict[str, Any]:
-        """{"tag", "state": see `word`, "why": how the engine ended, "" while all is well, "model", "lives": how many
-        engines were started, "start": see start/start_report.py report(), "figures": see meter/requests.py
-        `Meter.summary`, with "limit": how many requests run at once, "engine": see loads.read(), "takes": what requests
-        may hold, None while that is unknown}."""
+        """{"tag", "version": the worker's, "state": see `word`, "why": how the engine ended, "" while all is well,
+        "model", "lives": how many engines were started, "start": see start/start_report.py report(), "figures": see
+        meter/requests.py `Meter.summary`, with "limit": how many requests run at once, "engine": see loads.read(),
+        "takes": what requests may hold, None while that is unknown}."""
         state, worker = self.state, self.worker
         if self._life != self._engine.life:
             self._life = self._engine.life
             self._loads.forget()
         return {
-            "tag": self.tag, "state": state,
+            "tag": self.tag, "version": VERSION, "state": state,
             "why": redact(self._engine.trouble) if state in ("restarting", ENDED) else "",
             "model": worker.context.served_model_name if worker else self._model,
             "lives": self._engine.life, "start": self._start(),

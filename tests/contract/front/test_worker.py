@@ -6,6 +6,7 @@ import json
 import openai
 import pytest
 
+from settings.version import version
 from tests.support import free_port, say
 from tests.worker import WorkerProcess, contract_environ, error_of
 
@@ -117,6 +118,23 @@ async def test_a_wrong_configuration_is_reported_at_once_and_whole():
         assert await process.ended() == 2
         assert "TENSOR_PARALLEL_SIZE" in process.output and "QUANTIZATION" in process.output
         assert "fp8" in process.output
+
+
+async def test_the_version_is_told_without_a_setting_that_counts():
+    environ = contract_environ(TENSOR_PARALLEL_SIZE="two")
+    async with WorkerProcess(None, environ, "--version") as process:
+        assert await process.ended() == 0
+        assert process.lines == [version()]
+
+
+async def test_the_version_is_the_first_line_of_the_log(worker):
+    assert json.loads(worker.lines[0])["message"] == version()
+
+
+async def test_a_wrong_configuration_says_whose_it_is():
+    async with WorkerProcess(None, contract_environ(TENSOR_PARALLEL_SIZE="two")) as process:
+        assert await process.ended() == 2
+        assert process.lines[:2] == [version(), "1 problem in the configuration:"]
 
 
 async def test_print_config_masks_secrets():

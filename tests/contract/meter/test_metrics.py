@@ -5,7 +5,9 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import utils
 from meter.catalogue import PREFIX
+from settings.version import version
 from tests.contract.front.http_worker import CHAT, KEY, http, start
 from tests.contract.meter.test_lines import line
 from tests.support import free_port, say
@@ -59,6 +61,7 @@ async def test_what_it_says_after_requests(http):
     assert value(samples, "engine_up") == 1 and value(samples, "engine_restarts_total") == 0
     phases = {dict(labels)["phase"] for name, labels in samples if name == f"{PREFIX}_start_phase_seconds"}
     assert {"configuration", "server warm-up", "warm-up"} <= phases
+    assert value(samples, "build_info", version=utils.VERSION, sglang=version().split()[-1].rstrip(")")) == 1
 
 
 async def test_it_is_behind_the_key_where_its_port_is_everybody_s(http):

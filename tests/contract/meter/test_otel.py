@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+import utils
 from meter.catalogue import METRICS, PREFIX
 from tests.contract.front.http_worker import CHAT, http, start
 from tests.contract.meter.otlp import Receiver, attributes
@@ -68,6 +69,7 @@ async def test_a_request_s_span_and_metrics(start, receiver):
 
     for resource in receiver.resources:
         assert resource["service.name"] == "worker-sglang" and resource["service.instance.id"] == "pod-7"
+        assert resource["service.version"] == utils.VERSION
         assert resource["deployment.environment"] == "test"
     assert all(headers["authorization"] == f"Bearer {COLLECTOR_KEY}" for headers in receiver.headers)
     everything = json.dumps([str(receiver.spans), str(receiver.points)])

@@ -58,7 +58,7 @@ def test_the_dashboard_asks_for_labels_that_are_there():
                 rf"{one.prometheus}(_total|_bucket|_sum|_count)?", name)]
             assert set(re.findall(r"(\w+)=", given)) <= {*metric.labels, "instance"}, expression
         for by in re.findall(r"by \(([^)]*)\)", expression):
-            assert set(by.split(", ")) <= {"le", "route", "mode", "outcome", "reason", "phase"}, expression
+            assert set(by.split(", ")) <= {label for metric in METRICS for label in metric.labels} | {"le"}, expression
 
 
 def expressions() -> list[str]:

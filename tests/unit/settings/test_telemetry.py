@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import utils
 from settings import config
 from settings.environment import engine_environ
 from settings.resolved import ConfigError
@@ -102,4 +103,5 @@ def test_a_key_of_a_collector_that_is_no_header_is_a_secret_too():
 
 def test_who_it_is():
     attributes = dict(told(RUNPOD_POD_ID="pod-1", RUNPOD_ENDPOINT_ID="ep-1", SERVED_MODEL_NAME="mine").attributes)
-    assert attributes == {"service.instance.id": "pod-1", "runpod.endpoint.id": "ep-1", "gen_ai.request.model": "mine"}
+    assert attributes == {"service.instance.id": "pod-1", "runpod.endpoint.id": "ep-1", "gen_ai.request.model": "mine",
+                          "service.version": utils.VERSION, "sglang.version": SNAPSHOT["sglang"]}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import utils
 from clock import awake
 from server.states import State
 from settings import config
@@ -63,6 +64,8 @@ def test_the_report_counts_from_the_engines_start(cold, said):
     cold.first_poll()
     cold.first_poll()  # only the first counts
     [report] = [line for _, line in said if line.startswith(start_report.PREFIX)]
+    told = json.loads(report.removeprefix(start_report.PREFIX))
+    assert (told["worker"], told["sglang"]) == (utils.VERSION, cold.settings.telemetry.sglang)
     spans = {span.name: span for span in start_report.read([report])}
     first = min(span.start for span in cold._spans)
     assert spans["weights"].start == pytest.approx(zero + 3 - first, abs=0.01)

@@ -46,7 +46,7 @@ function factsOf(told) {
   return [takes?.tokens && `${takes.tokens.toLocaleString("en")} tokens of context`,
     takes && !takes.chat && "embeddings", takes?.images && "reads images",
     takes?.reasoning && "reasoning apart", cards,
-    engine?.version && `SGLang ${engine.version}`,
+    engine?.version && `SGLang ${engine.version}`, `worker ${told.version}`,
     told.lives > 1 && `restarted ${told.lives === 2 ? "once" : `${told.lives - 1} times`}`].filter(Boolean).join(" · ");
 }
 

@@ -42,7 +42,7 @@ WORKER = SimpleNamespace(context=SimpleNamespace(served_model_name="tiny-2", rea
 
 async def test_what_is_known_while_the_engine_loads(view):
     assert view.told() == {
-        "tag": "starting-1", "state": "starting", "why": "", "model": "tiny", "lives": 1,
+        "tag": "starting-1", "version": utils.VERSION, "state": "starting", "why": "", "model": "tiny", "lives": 1,
         "start": {"total_s": 1.0, "phases": []}, "figures": {"in_flight": 2, "waiting": 0, "limit": None},
         "engine": None, "takes": None}
 
