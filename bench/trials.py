@@ -37,7 +37,7 @@ def about(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m bench.trials", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("names", nargs="*", metavar="NAME", choices=[[], *TRIALS][1:] or None)
+    p.add_argument("names", nargs="*", metavar="NAME", choices=[[], *TRIALS])  # [] is none
     p.add_argument("--list", action="store_true")
     options = p.parse_args(argv)
     failed = 0
