@@ -29,6 +29,7 @@ _PLACES = ("*.py", "settings/**/*.py", "server/**/*.py", "start/**/*.py", "job/*
            "front/**/*.py", "meter/**/*.py", "local/**/*.py", "bench/**/*.py", "builder/*.toml", "docs/**/*.md", "*.md",
            "examples/**/*", "docker-compose.yml", ".runpod/tests.json")
 _GENERATED = re.compile(r"<!-- (\w+):begin -->.*?<!-- \1:end -->", re.DOTALL)
+_WORD = re.compile(r"[\w-]+")
 
 
 class Change(NamedTuple):
@@ -48,6 +49,7 @@ class Change(NamedTuple):
         if both and (moved := _moved(self.before, self.after)):
             return f"~ {self.flag} {self.what}: {moved}"
         return f"~ {self.flag} {self.what}: {json.dumps(self.before)} -> {json.dumps(self.after)}"
+
 
 
 def _moved(before: list[Any], after: list[Any]) -> str:
@@ -92,11 +94,15 @@ def texts(root: Path = ROOT) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def users(names: Iterable[str], files: dict[str, str]) -> list[str]:
-    """The files that name one of a flag's spellings, or its variable."""
-    words = [form for name in names for form in (name, name.lstrip("-").replace("-", "_").upper())]
-    word = re.compile("|".join(rf"(?<![\w-]){re.escape(word)}(?![\w-])" for word in words))
-    return [name for name, text in files.items() if word.search(text)]
+def words(files: dict[str, str]) -> dict[str, set[str]]:
+    """{file: the words of its text}, a flag's spelling being one word."""
+    return {name: set(_WORD.findall(text)) for name, text in files.items()}
+
+
+def users(names: Iterable[str], named: dict[str, set[str]]) -> list[str]:
+    """The files whose words (`words`) are one of a flag's spellings, or its variable."""
+    forms = {form for name in names for form in (name, name.lstrip("-").replace("-", "_").upper())}
+    return [name for name, found in named.items() if forms & found]
 
 
 def report(old: Snapshot, new: Snapshot, files: dict[str, str]) -> tuple[list[str], bool]:
@@ -105,9 +111,9 @@ def report(old: Snapshot, new: Snapshot, files: dict[str, str]) -> tuple[list[st
     helps = sum(change.what == "help" for change in found)
     rest = [change for change in found if change.what != "help"]
     lines = [f"sglang {old['sglang']} -> {new['sglang']}: {len(old['flags'])} -> {len(new['flags'])} flags"]
-    used = 0
+    used, named = 0, words(files)
     for change in rest:
-        named_by = users(change.names, files)
+        named_by = users(change.names, named)
         used += bool(named_by)
         lines.append(str(change) + (f"   used by {', '.join(named_by)}" if named_by else ""))
     counts = [f"{sum(change.sign == sign for change in rest)} {word}"

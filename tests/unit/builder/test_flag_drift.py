@@ -70,8 +70,8 @@ def test_the_repositorys_own_files_are_searched_but_for_what_is_generated(tmp_pa
     assert not any(name.startswith(("tests/", "builder/flags")) for name in files)
     text = "a\n<!-- x:begin -->\n`DTYPE`\n<!-- x:end -->\n`QUANTIZATION`"
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
-    assert flag_drift.users(["--dtype"], flag_drift.texts(tmp_path)) == []
-    assert flag_drift.users(["--quantization"], flag_drift.texts(tmp_path)) == ["README.md"]
+    assert flag_drift.users(["--dtype"], flag_drift.words(flag_drift.texts(tmp_path))) == []
+    assert flag_drift.users(["--quantization"], flag_drift.words(flag_drift.texts(tmp_path))) == ["README.md"]
 
 
 def test_versions_and_files_are_compared(tmp_path, capsys):
