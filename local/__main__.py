@@ -4,6 +4,7 @@
                           [--http]    the same without the platform: the worker serves over HTTP itself
     python3 -m local test [ARG ...]   install what is needed, check the code, and run the tests (ARGs go to pytest, and
                                       then it is pytest alone that runs)
+    python3 -m local check            only check the code: style, types, and which part may import which
     python3 -m local clients [...]    install clients as their users run them, and run each through both fronts
     python3 -m local platform [...]   the stand-in for RunPod's platform alone; see --help behind it
     python3 -m local engine [...]     a scripted engine in place of SGLang, for faults and benchmarks
@@ -41,6 +42,10 @@ def _checks(python: Path) -> list[list[str]]:
             [str(python.with_name("lint-imports"))]]
 
 
+def _check(python: Path) -> int:
+    return next((status for step in _checks(python) if (status := subprocess.call(step, cwd=ROOT))), 0)
+
+
 def _test(arguments: list[str]) -> int:
     python = environments.worker_python()
     # Built before the tests, so that a slow first installation shows its progress and no test waits for it.
@@ -50,9 +55,8 @@ def _test(arguments: list[str]) -> int:
     tests = [str(python), "-m", "pytest"]
     if arguments:
         return subprocess.call([*tests, *arguments], cwd=ROOT)
-    for step in _checks(python):
-        if status := subprocess.call(step, cwd=ROOT):
-            return status
+    if status := _check(python):
+        return status
     return _side_by_side([*tests, "tests/unit", "tests/contract"], [*tests, "tests/e2e"])
 
 
@@ -83,6 +87,8 @@ def main(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command == "test":
         return _test(rest)
+    if command == "check":
+        return _check(environments.worker_python())
     if command == "install":
         browser.install()
         environments.worker_python()

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.async_api import async_playwright, expect
 
+import utils
 from tests.contract.front.browser import Window, program
 from tests.support import LAUNCH, free_port
 from tests.worker import WorkerProcess, contract_environ
@@ -117,7 +118,8 @@ async def test_an_answer_streams_with_its_reasoning_apart(start):
     await expect(window["#answer"]).to_have_text("It is Pa")  # two tokens, and the stream is open
     await expect(window["#reasoning"]).to_have_text("Which is it?")
     await expect(window["#send"]).to_be_disabled()
-    await expect(window["#facts"]).to_contain_text("131,072 tokens of context · reasoning apart · SGLang 0.5.23")
+    await expect(window["#facts"]).to_contain_text(
+        f"131,072 tokens of context · reasoning apart · SGLang 0.5.23 · worker {utils.VERSION}")
     await expect(window["#figures"]).to_contain_text(re.compile("in flight1of at most"))
     await expect(window["#figures"]).to_contain_text(re.compile(r"KV cache in use0?\.[1-9] %of 16,384 tokens"))
     await seat.engine("/_scripted/release", {})

@@ -25,10 +25,15 @@ OURS = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
 PYTHON = re.compile(r"(?:.*/)?python3?|ENGINE_PYTHON|\"?\$PYTHON\"?")
 LOCAL = {"demo": "local.demo", "platform": "local.runpod_platform", "engine": "local.scripted_engine",
          "clients": "local.clients.run"}
-DELEGATES = {"handler.py"}  # whose options another module reads
+# Programs that a document shows and has its reader save.
+SAVED = {name for path in documents.documents() for name in re.findall(
+    r"[Ss]ave[d\s\w]* as `([\w.]+)`", path.read_text(encoding="utf-8"))}
+# What whoever calls an endpoint sets, for a program that calls it.
+CALLERS = {"ENDPOINT_ID", "BASE_URL", "MODEL"}
 # Programs of others, whose own words are their own business.
 FOREIGN = {"cat", "cd", "git", "pip", "npm", "npx", "gh", "apt-get", "export", "mkdir", "jq", "ls", "less",
-           "huggingface-cli", "hf", "runpodctl", "sleep", "tail", "grep"}
+           "huggingface-cli", "hf", "runpodctl", "sleep", "tail", "grep",
+           "touch", "chmod", "cp", "rm", "tar", "unzip", "sed"}
 WITH_A_VALUE = ("-e", "--env", "-v", "--volume", "-p", "--publish", "--gpus", "--name", "--shm-size", "--network",
                 "--env-file", "--secret", "--tag", "-t", "--build-arg", "--platform", "--file", "-f")
 
@@ -61,17 +66,30 @@ def only_parsing():
 def source(module: str) -> Path:
     found = importlib.util.find_spec(module)
     assert found and found.origin, f"No module named {module}"
-    return Path(found.origin)
+    return Path(found.origin).with_name("__main__.py") if found.submodule_search_locations else Path(found.origin)
+
+
+def reads_options(file: Path, deep: bool = True) -> bool:
+    """Whether a program, or a module of this repository that it imports, has to do with argparse."""
+    text = file.read_text(encoding="utf-8")
+    if "argparse" in text:
+        return True
+    named = {f"{where}.{name}" for where, names in re.findall(r"^from ([\w.]+) import ([\w, ]+)$", text, re.MULTILINE)
+             for name in names.split(", ")} | set(re.findall(r"^(?:from|import) ([\w.]+)", text, re.MULTILINE))
+    files = [ROOT / f"{name.replace('.', '/')}.py" for name in named if name.partition(".")[0] in OURS]
+    return deep and any(reads_options(each, False) for each in files if each.is_file())
 
 
 def takes(program: str, arguments: list[str]) -> None:
     """A module, or a file of the repository, takes these arguments; one that reads none is given none."""
-    file = ROOT / program if program.endswith(".py") else source(program)
-    if "argparse" not in file.read_text(encoding="utf-8") and program not in DELEGATES:
+    if program in SAVED:
+        return
+    if not reads_options(ROOT / program if program.endswith(".py") else source(program)):
         assert not arguments, f"{program} reads no options"
         return
     said = io.StringIO()
-    with only_parsing(), pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+    with only_parsing(), pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said), \
+            contextlib.redirect_stdout(said):
         patch.setattr(sys, "argv", [program, *arguments])
         try:
             if program.endswith(".py"):
@@ -82,6 +100,8 @@ def takes(program: str, arguments: list[str]) -> None:
         except Parsed:
             return
         except SystemExit as end:
+            if "--help" in arguments and not end.code:
+                return
             raise AssertionError(f"{program} {shlex.join(arguments)}: {said.getvalue() or end}") from None
     raise AssertionError(f"{program} reads no options")
 
@@ -89,18 +109,26 @@ def takes(program: str, arguments: list[str]) -> None:
 def python(arguments: list[str]) -> None:
     if arguments[:1] in (["-E"], ["-u"]):
         return python(arguments[1:])
+    if arguments[0] == "-c":
+        compile(arguments[1], "-c", "exec")
+        return None
     if arguments[0] != "-m":
         return takes(arguments[0], arguments[1:])
     module, rest = arguments[1], [word for word in arguments[2:] if word[:1] != "[" and word[-2:] != "…]"]
+    rest = ["1" if word == "N" else word for word in rest]
+    if "…" in rest:  # and whatever follows
+        rest = rest[:rest.index("…")]
+        rest = rest[:-1] if rest and rest[-1].startswith("--") else rest
     if module == "local" and rest:
         if rest[0] == "test":
-            assert all((ROOT / path).exists() for path in rest[1:] if not path.startswith("-"))
+            assert all((ROOT / path).exists() for path in rest[1:] if path.startswith("tests"))
         elif rest[0] not in ("install", "check"):
             takes(LOCAL[rest[0]], rest[1:])
     elif module.partition(".")[0] in OURS:
         takes(module, rest)
     else:
-        assert module.partition(".")[0] in ("pip", "venv", "sglang", "pytest", "ruff", "mypy", "http"), module
+        program = module.partition(".")[0]
+        assert program in {"pip", "sglang", "pytest", "ruff", "mypy"} | sys.stdlib_module_names, f"what is {module}?"
 
 
 def docker(words: list[str], environ: dict[str, str]) -> None:
@@ -129,7 +157,7 @@ def docker(words: list[str], environ: dict[str, str]) -> None:
 
 def known(name: str) -> None:
     libraries = name.startswith(("OTEL_", "SGLANG_", "WORKER_SGLANG_"))
-    assert libraries or name in config.known_variables(SNAPSHOT) | BESIDE, f"{name} is no setting"
+    assert libraries or name in config.known_variables(SNAPSHOT) | BESIDE | CALLERS, f"{name} is no setting"
 
 
 def curl(words: list[str]) -> None:
@@ -155,7 +183,9 @@ def curl(words: list[str]) -> None:
 def command(each: Command) -> None:
     """AssertionError where it could not be run as it stands."""
     program, *rest = each.words
-    if PYTHON.fullmatch(program):
+    if program == "-m":  # behind a variable that an earlier line would have set
+        python(list(each.words))
+    elif PYTHON.fullmatch(program):
         python(rest)
         if rest[0] != "-m" or rest[1].partition(".")[0] in OURS:
             for name in each.environ:
@@ -186,7 +216,11 @@ INLINE = sorted({text for path in documents.documents() for _, text in documents
 @pytest.mark.parametrize("text", INLINE)
 def test_a_command_in_a_sentence_could_be_run(text):
     for each in documents.commands(text):
-        command(each)
+        if each.words[1:2] == ("-m",) and len(each.words) == 3 and (
+                each.words[2].partition(".")[0] in OURS):  # a program by its name
+            assert source(each.words[2]).is_file()
+        else:
+            command(each)
 
 
 def test_there_are_commands_of_each_kind():
@@ -196,7 +230,7 @@ def test_there_are_commands_of_each_kind():
 
 @pytest.mark.parametrize("text, said", [
     ("python -m bench.nothing", "No module named"), ("python -m bench.chaos --job 1x", "invalid int value"),
-    ("python3 -m local demo --wrong", "unrecognized arguments"), ("python -m builder.config_table --x", "unrecognized"),
+    ("python3 -m local demo --wrong", "unrecognized arguments"), ("python -m builder.generate --x", "unrecognized"),
     ("python3 -m local test tests/none", "assert False"), ("python nothing.py", "nothing.py"),
     ("docker buildx bake cuda1", "cuda1"), ("VERSIO=1 docker buildx bake", "VERSIO"),
     ("docker build --build-arg MODEL=x .", "MODEL"),

@@ -48,6 +48,13 @@ def test_the_first_that_fails_is_the_last_that_runs(ran, failing, count):
     assert len(ran) == count
 
 
+@pytest.mark.parametrize(("failing", "status"), [(None, 0), ("mypy", 3)])
+def test_the_checks_run_alone(ran, failing, status):
+    ran.failing = failing
+    assert local_main.main(["check"]) == status
+    assert ran == (CHECKS if failing is None else CHECKS[:2])
+
+
 def test_a_part_of_the_tests_is_run_alone(ran):
     assert local_main.main(["test", "tests/unit", "-q"]) == 0
     assert ran == [[PYTHON, "-m", "pytest", "tests/unit", "-q"]]
