@@ -78,6 +78,7 @@ COPY server/ server/
 COPY start/ start/
 COPY job/ job/
 COPY answer/ answer/
+COPY lora/ lora/
 COPY front/ front/
 COPY meter/ meter/
 COPY clock/ clock/

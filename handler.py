@@ -49,13 +49,13 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
         queue.load()
     ready(worker, settings, engine, cold, began)
     if job is not None:
-        return asyncio.run(local.run(worker.handle, job, worker.upstream.close))
+        return asyncio.run(local.run(worker.handle, job, worker.close))
     cold.warm(worker.facts)
     worker.watch(ending.give_up)
     limit = queue.jobs_at_once(settings.max_concurrency, engine.capacity())
     utils.log(f"serving {settings.served_model_name} with up to {limit} jobs at once")
     queue.serve(worker.handle, limit=limit, ending=ending, fail_all=worker.fail_all, on_poll=cold.first_poll,
-                on_end=worker.upstream.close)
+                on_end=worker.close)
     return ending.status
 
 

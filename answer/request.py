@@ -17,6 +17,8 @@ class Request:
     client of an OpenAI route, behind RunPod's gateway. `reshape` makes the job's answer of the engine's whole one.
     `notes` are lines for the debug log. `prepare`: gives the body to send in place of `body`, as JSON in pieces, when
     something has to be read for it first; asked before each attempt, it may take its time and raise JobError.
+    `before`: awaited before each attempt with the number of the engine's life, for what the engine must have by then;
+    False when that life ended meanwhile. It may take its time and raise JobError, which is final.
     `lines`: makes, for each stream anew, what turns its chunks into the job's own; the text that it gives may be empty.
     `upload`: the body, where it is a form whose file is still on its way; `form`: makes the body of the media type and
     the content of its `file`, where it is a form whose file has to be read first.
@@ -32,6 +34,7 @@ class Request:
     reshape: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
     prepare: Callable[[], Awaitable[Pieces | Form]] | None = None
+    before: Callable[[int], Awaitable[bool]] | None = None
     upload: Form | None = None
     form: Callable[[str, Sequence[bytes]], Form] | None = None
     lines: Callable[[], Callable[[str], str]] | None = None

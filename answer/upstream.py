@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -121,6 +122,21 @@ class Upstream:
         self._sessions.add(session)
         return session
 
+    async def ask(self, path: str, body: dict[str, Any], limit: float) -> tuple[int, Any]:
+        """(status, JSON value) of one POST that is no job's, with the engine's administrator's key. Raises Broke, and
+        TimeoutError after `limit` seconds."""
+        async with asyncio.timeout(limit):
+            reply = await self._network.send("POST", path, body, admin=True)
+            try:
+                raw = await reply.whole()
+            finally:
+                reply.close()
+        self._heard()
+        try:
+            return reply.status, json.loads(raw)
+        except ValueError:
+            return reply.status, None
+
     async def run(self, request: Request) -> AsyncGenerator[Piece, None]:
         """Carry `request` to the engine. Yields text chunks of whole events, or one JSON value.
 
@@ -175,6 +191,8 @@ class Upstream:
         try:
             if self._available:
                 life = await self._available()
+            while request.before and not await request.before(life):
+                life = await self._available() if self._available else life
         except JobError as error:
             return End(Outcome.ABSENT, error)
         limit = (self.patience.idle if request.streams else self.patience.request) or None

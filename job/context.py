@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from lora.sources import Sources
 from settings.config import Settings
 
 
@@ -18,9 +19,9 @@ class Context:
     tool_parsers: what that may be; marks: the one whose marks the chat template has, "" when unknown; developer:
     whether the chat template shows a `developer` message in the first place and in a later one; suffix: the server has
     a completion template, which reads `suffix`; also: other names by which jobs may ask for the model, such as one with
-    a colon, which SGLang does not serve; audio: the model may take audio; skills: what the model can do, in Ollama's
-    words; length: of its context in tokens, None when unknown; templates: callers may bring a chat template of their
-    own; sglang: the server's version, "" when unknown.
+    a colon, which SGLang does not serve; sources: adapters that are loaded on first use, None without any; audio: the
+    model may take audio; skills: what the model can do, in Ollama's words; length: of its context in tokens, None when
+    unknown; templates: callers may bring a chat template of their own; sglang: the server's version, "" when unknown.
     """
 
     served_model_name: str
@@ -36,6 +37,7 @@ class Context:
     developer: tuple[bool, bool] = (False, False)
     suffix: bool = False
     also: tuple[str, ...] = ()
+    sources: Sources | None = None
     audio: bool = True
     skills: tuple[str, ...] = ("completion",)
     length: int | None = None

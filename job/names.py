@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from job.context import Context
-from job.route_table import Route
+from job.route_table import ROUTES, Route
 from utils import JobError
 
 _UNNAMED = ("", "default")  # whatever is served; the second is SGLang's own word for it (DEFAULT_MODEL_NAME)
@@ -31,6 +31,9 @@ def apply(body: dict[str, Any], path: str, entry: Route, context: Context) -> No
     body.pop("adapter_id", None)
     own = body.get("lora_path")
     _check_paths(own, context)
+    if context.sources and own is not None:
+        own = body["lora_path"] = [_own_name(name, context) for name in own] if isinstance(own, list) else _own_name(
+            own, context)
     if adapter and own is not None and own != adapter:
         raise JobError(f"`model` names the adapter {short(adapter)}, and `lora_path` another: give only one of them.",
                        param="lora_path")
@@ -73,14 +76,43 @@ def adapter_of(model: Any, context: Context) -> str | None:
     names = [model[len(base) + 1:] for base in bases if model.startswith(f"{base}:")]
     if name := next((name for name in names if name in listed), "") or (names[0] if names and _others(context) else ""):
         return name
-    raise JobError(f"The model {short(model)} does not exist; this endpoint serves {served!r}{_adapters(context)}.",
-                   type="not_found_error", param="model", code=404)
+    if context.sources and (meant := next(filter(None, map(context.sources.meant, [*names, model])), None)):
+        return meant.name
+    raise unknown(model, context)
+
+
+def unknown(model: str, context: Context, param: str = "model") -> JobError:
+    """What is said of a name that nobody serves."""
+    return JobError(f"The {'model' if param == 'model' else 'adapter'} {short(model)} does not exist; this endpoint "
+                    f"serves {context.served_model_name!r}{_adapters(context)}.",
+                    type="not_found_error", param=param, code=404)
+
+
+def used(path: str, body: dict[str, Any] | None, context: Context) -> tuple[str, ...]:
+    """The adapters of LORA_SOURCES that the engine needs for the request that was made of a job, by its own names."""
+    entry = ROUTES.get(path)
+    if context.sources is None or body is None or entry is None or entry.adapter not in ("model", "path"):
+        return ()
+    model, prefix = body.get("model"), f"{context.served_model_name}:"
+    if isinstance(model, str) and model.startswith(prefix):  # which counts more (sglang: openai/serving_base.py)
+        return (model[len(prefix):],)
+    own = body.get("lora_path")
+    return tuple(dict.fromkeys(name for name in (own if isinstance(own, list) else [own])
+                               if isinstance(name, str) and name))
 
 
 def listed(name: str, context: Context) -> str | None:
-    """The adapter that a name means among those that are known to be there; None for any other name."""
+    """The adapter that a name means among those that are known to be there, or may be; None for any other name."""
     alone = name.removeprefix(f"{context.served_model_name}:")
-    return alone if name != context.served_model_name and alone in (context.adapters or ()) else None
+    if name == context.served_model_name:
+        return None
+    return alone if alone in (context.adapters or ()) or context.sources and context.sources.meant(alone) else None
+
+
+def _own_name(name: Any, context: Context) -> Any:
+    """The name by which the engine has an adapter that is loaded on first use."""
+    meant = context.sources.meant(name) if context.sources and isinstance(name, str) else None
+    return meant.name if meant else name
 
 
 def _others(context: Context) -> bool:
@@ -91,9 +123,12 @@ def _others(context: Context) -> bool:
 
 
 def _adapters(context: Context) -> str:
+    offered = ", and what LORA_SOURCES names" if context.sources else ""
     if context.adapters:
         more = ", …" if len(context.adapters) > 20 else ""
-        return " and the adapters " + ", ".join(map(repr, context.adapters[:20])) + more
+        return " and the adapters " + ", ".join(map(repr, context.adapters[:20])) + more + offered
+    if offered:
+        return offered
     return f", and its adapters as {context.served_model_name + ':ADAPTER'!r}" if _others(context) else ""
 
 
@@ -101,7 +136,6 @@ def _check_paths(own: Any, context: Context) -> None:
     if context.adapters is None or _others(context):
         return  # the engine says which it does not have
     for name in own if isinstance(own, list) else [own]:
-        if isinstance(name, str) and name and name not in context.adapters:
-            raise JobError(f"The adapter {short(name)} does not exist; this endpoint serves "
-                           f"{context.served_model_name!r}{_adapters(context)}.",
-                           type="not_found_error", param="lora_path", code=404)
+        if isinstance(name, str) and name and name not in context.adapters and not (
+                context.sources and context.sources.meant(name)):
+            raise unknown(name, context, "lora_path")

@@ -5,7 +5,8 @@ Pure. Each function makes what `Request.reshape` is: the engine's whole answer i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from utils import JobError
@@ -88,6 +89,22 @@ def predictions(body: dict[str, Any]) -> tuple[dict[str, Any], Reshape]:
     if native.get("stream"):
         raise JobError("`stream` is not known to Vertex AI: use /generate.", param="stream")
     return native, lambda answer: {"predictions": answer}
+
+
+def with_adapters(offered: Mapping[str, str], then: Reshape | None) -> Reshape:
+    """Of the list that /v1/models gives one with the adapters {name: where it is} that the engine has not loaded yet;
+    `then` is applied to it."""
+    def answer(listed: Any) -> Any:
+        cards = listed.get("data") if isinstance(listed, dict) else None
+        if isinstance(cards, list):
+            known = {card.get("id"): card.get("parent") for card in cards if isinstance(card, dict)}
+            served = next((name for name, parent in known.items() if parent is None), None)
+            listed = {**listed, "data": [*cards, *(
+                {"id": name, "object": "model", "created": int(time.time()), "owned_by": "sglang", "root": root,
+                 "parent": served, "max_model_len": None} for name, root in offered.items() if name not in known)]}
+        return then(listed) if then else listed
+
+    return answer
 
 
 def model_card(adapter: str, asked: str) -> Reshape:

@@ -21,7 +21,7 @@ def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context
     A configuration file may name the model and its adapters, so the server alone knows (/v1/models: the base model
     comes first, each adapter has a `parent`; /model_info: the parsers).
     """
-    cards = _asked(engine, "/v1/models").get("data")
+    cards = asked(engine, "/v1/models").get("data")
     cards = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
     served = [card["id"] for card in cards if card.get("parent") is None and isinstance(card.get("id"), str)]
     adapters = tuple(card["id"] for card in cards if card.get("parent") is not None and isinstance(card["id"], str))
@@ -29,7 +29,7 @@ def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context
         context = dataclasses.replace(context, served_model_name=served[0], adapters=adapters,
                                       lora=context.lora or bool(adapters))
     lengths = [card["max_model_len"] for card in cards if isinstance(card.get("max_model_len"), int)]
-    info = _asked(engine, "/model_info")
+    info = asked(engine, "/model_info")
     context = dataclasses.replace(context, skills=_skills(info), length=lengths[0] if lengths else None,
                                   audio=_hears(info))
     if "reasoning_parser" in info:
@@ -45,7 +45,7 @@ def learned(context: Context, engine: Served, tokenizer: bool = True) -> Context
 
 def parsers_line(engine: Served, words: Sequence[str], speaks_for: str) -> str | None:
     """What the log says of the parsers of the server (parsers.line)."""
-    return parsers.line(_asked(engine, "/model_info"), words, speaks_for)
+    return parsers.line(asked(engine, "/model_info"), words, speaks_for)
 
 
 def _hears(info: dict[str, Any]) -> bool:
@@ -65,7 +65,8 @@ def _skills(info: dict[str, Any]) -> tuple[str, ...]:
     return ("completion", *(skill for skill, name in given.items() if info.get(name)))
 
 
-def _asked(engine: Served, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def asked(engine: Served, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON object that the server answers with; an empty one when it does not."""
     with contextlib.suppress(ValueError):
         status, raw = engine.get(path, body=None if body is None else json.dumps(body).encode())
         answer = json.loads(raw) if status == 200 else None
@@ -82,7 +83,7 @@ def _developer(engine: Served) -> tuple[bool, bool]:
         tokens = []
         for text in ("yes", "no no no"):
             messages = [*before, {"role": "developer", "content": text}, {"role": "user", "content": "a"}]
-            tokens.append(_asked(engine, "/tokenize", {"messages": messages}).get("tokens"))
+            tokens.append(asked(engine, "/tokenize", {"messages": messages}).get("tokens"))
         return None not in tokens and tokens[0] != tokens[1]
 
     first = shown()

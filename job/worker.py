@@ -20,11 +20,12 @@ from answer.session import Session
 from answer.told import error_event
 from answer.upstream import ConnectionBroke, Patience, Upstream
 from engine import Engine, Served
-from job import context, hazards, limits, marks, measured, parsers, refusal, routes, served, transcription
+from job import adapted, context, hazards, limits, marks, measured, parsers, refusal, routes, served, transcription
 from job.amend import without_unknown_stops
 from job.media_reading import MediaReader
 from job.model import ModelFacts, learned
 from job.quarantine import Quarantine, digest
+from lora.adapters import Adapters
 from meter.record import current
 from meter.requests import Meter
 from settings.config import Settings
@@ -57,6 +58,7 @@ class Worker:
                               settings.keepalive),
             chunk_bytes=settings.chunk_bytes, posts=settings.stream_posts,
             decides=_decides(settings), available=lambda: engine.available(settings.wait_timeout), fate=engine.fate)
+        self.adapters = Adapters(settings, engine, self.upstream.ask, os.environ) if settings.lora.places else None
 
     def learn(self, settings: Settings) -> None:
         """Find out, once the engine is ready, what has to be known of the model to refuse what would end it."""
@@ -66,6 +68,10 @@ class Worker:
         if line := served.parsers_line(self.engine, settings.server_args, self.context.marks):
             utils.log(line)
         self.facts = learned(self.engine, settings.model, os.environ, settings.revision)
+        if self.adapters:
+            self.adapters.learn(*(served.asked(self.engine, path) for path in ("/server_info", "/v1/models",
+                                                                               "/model_info")))
+            self.context = dataclasses.replace(self.context, sources=self.adapters.sources)
         self.media.learn(self.engine)
         if self.facts.vocabulary is None:
             utils.log("the model's vocabulary size is unknown: token ids in jobs are not checked against it", "warn")
@@ -91,6 +97,12 @@ class Worker:
         self.stopped = JobError("The worker was stopped before this job was done; send it again.",
                                 type="overloaded_error", code=503)
         self.upstream.fail_all(self.stopped)
+
+    async def close(self) -> None:
+        """End what is running, and close the connections."""
+        if self.adapters:
+            await self.adapters.close()
+        await self.upstream.close()
 
     async def dial(self, model: str | None, headers: Mapping[str, str]) -> Session:
         """A session of /v1/realtime with the engine; to be closed. Raises JobError."""
@@ -159,6 +171,8 @@ class Worker:
         if self.stopped:
             raise self.stopped
         request = await self._checked(job_input, job_id)
+        used = await adapted.needed(request, self.adapters, self.context)
+        request = await adapted.listing(request, self.adapters)
         if self._comments and request.path.startswith("/v1/"):
             request = dataclasses.replace(request, openai=True)
         for note in request.notes:
@@ -170,6 +184,7 @@ class Worker:
             request = dataclasses.replace(request, headers={**request.headers, **record.carrier})
         try:
             with contextlib.ExitStack() as held:
+                request = adapted.holding(request, used, self.adapters, held)
                 ready = await self.media.of(request, held)
                 async with contextlib.aclosing(self.upstream.run(ready)) as answer:
                     async for chunk in answer:
@@ -192,7 +207,11 @@ class Worker:
                             record.whole(told, size)
                         if chunk or not lines:
                             yield chunk
+            if self.adapters and used:
+                self.adapters.answered(used)
         except ConnectionBroke as error:
+            if self.adapters and used and error.life is not None:
+                self.adapters.died(used, error.life)
             # A read is the same for everybody, and harmless.
             if error.life is not None and request.body is not None and request.upload is None:
                 self.quarantine.blame(request.path, request.body, error.life)

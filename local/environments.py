@@ -60,6 +60,7 @@ CPU_ENGINE_ARGS: dict[str, str] = {
     "DISABLE_OVERLAP_SCHEDULE": "true",
     "MAX_TOTAL_TOKENS": "16384",
     "MAX_RUNNING_REQUESTS": "32",
+    "LORA_BACKEND": "torch_native",  # the others are kernels for a GPU
     "SLEEP_ON_IDLE": "true",  # or an engine that nobody asks takes a core
 }
 # What the tiny model wants beside them: its tool calls are in Qwen's format, and a small model under a JSON

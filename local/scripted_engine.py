@@ -9,6 +9,7 @@ Besides SGLang's routes:
   GET  /_scripted/wait?…[&count=1][&timeout=30]          the same, once `count` match; 408 when none do
   POST /_scripted/script {…}      replaces the default script from now on
   POST /_scripted/release[?rid=]  lets streams that hang (hang_at) go on
+  GET, POST /_scripted/adapters   what became of adapters, and faults of their loads: see scripted_adapters.py
   GET  /_scripted/process         {"pid", "children", "running", "queued", "draining", "connections"}
 States of a request: queued, running, hanging, finished, aborted, disconnected, dropped, failed.
 """
@@ -46,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--reasoning-parser", help="only told: a script's `reasoning` is sent apart with and without one")
     p.add_argument("--tool-call-parser", help="only told; `auto` finds qwen")
     p.add_argument("--enable-multimodal", action="store_true", help="it says that it reads images and hears audio")
+    p.add_argument("--enable-lora", action="store_true", help="adapters are only counted: see scripted_adapters.py")
+    p.add_argument("--lora-paths", nargs="*", help="loaded at once, each as name=path")
+    p.add_argument("--max-lora-rank", type=int)
+    p.add_argument("--max-loaded-loras", type=int, help="only told")
+    p.add_argument("--lora-target-modules", nargs="*", help="only told")
     p.add_argument("--script", default=os.environ.get("SCRIPTED_ENGINE_SCRIPT"),
                    help="JSON, the default for every request (environment: SCRIPTED_ENGINE_SCRIPT); "
                         'a request overrides it with \'#script {"tokens": 3}\' in its prompt or `user`')

@@ -89,7 +89,8 @@ class Life:
     {"setsid", "ignore_sigterm", "survive"}; those that survive are left behind even by an orderly exit,
     the others are killed then. pid_file: where the children's ids are written, one a line. health_status:
     what the health routes answer when up, or "hang". files: written at once, {path: text}, with variables of
-    the environment in the paths; one that is there stays, and is said to be.
+    the environment in the paths; one that is there stays, and is said to be. adapters: the faults of their loads that
+    it begins with, see scripted_adapters.py.
     """
 
     log: tuple | list = ()
@@ -104,6 +105,7 @@ class Life:
     pid_file: str | None = None
     health_status: int | str = 200
     files: dict = field(default_factory=dict)
+    adapters: dict = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str | None) -> Life:

@@ -13,6 +13,7 @@ from aiohttp import web
 from local import scripted_audio as audio
 from local import scripted_info
 from local import scripted_shapes as shapes
+from local.scripted_adapters import Adapters
 from local.scripted_control import Control
 from local.scripted_faults import Life, Script
 from local.scripted_generation import Stream, decode, encode, prompt_of, render, run_request
@@ -29,7 +30,8 @@ class Server:
         self.options, self.life = options, life
         self.engine = Engine(options, script)
         self.ready_at = time.monotonic() + life.ready_delay
-        self.app = web.Application(client_max_size=MAX_BODY, middlewares=[self.guard])
+        self.adapters = Adapters(options, self.engine.model, life.adapters)
+        self.app = web.Application(client_max_size=MAX_BODY, middlewares=[self.guard, self.adapters.using])
         get, post = self.app.router.add_get, self.app.router.add_post
         for path in ("/health", "/health_generate", "/ready", "/ping"):
             get(path, self.health)
@@ -54,6 +56,7 @@ class Server:
         post("/abort_request", self.abort)
         post("/v1/audio/transcriptions", functools.partial(audio.transcriptions, self.engine))
         get("/v1/realtime", functools.partial(audio.realtime, self.engine))
+        self.adapters.add_to(self.app.router)
         Control(self.engine, children).add_to(self.app.router)
 
     @web.middleware
@@ -107,7 +110,7 @@ class Server:
                 "root": name, "parent": None, "max_model_len": self.options.context_length}
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [self.card()]})
+        return web.json_response({"object": "list", "data": [self.card(), *self.adapters.cards(self.card())]})
 
     async def model(self, request: web.Request) -> web.Response:
         name = request.match_info["model"]
@@ -121,7 +124,8 @@ class Server:
         return web.json_response(scripted_info.model_info(self.options, self.engine))
 
     async def server_info(self, request: web.Request) -> web.Response:
-        return web.json_response(scripted_info.server_info(self.options, self.engine, self.life.ready_delay))
+        info = scripted_info.server_info(self.options, self.engine, self.life.ready_delay)
+        return web.json_response(info | self.adapters.info())
 
     async def loads(self, request: web.Request) -> web.Response:
         return web.json_response(scripted_info.loads(self.options, self.engine))

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from settings import flags, listeners, names
+from settings import flags, listeners, lora, names
 from settings.description import describe
 from settings.environment import engine_environ
 from settings.flags import parsers, profiles
@@ -101,6 +101,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     http, lines, wrong = ways_in(worker, environ)
     notices += lines
     problems += wrong
+    adapters, wrong = lora.settled(worker, given, http)
+    problems += wrong
     told, lines, wrong = telemetry(worker, environ, given, served, snapshot["sglang"])
     notices += lines
     problems += wrong
@@ -133,7 +135,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         stream_posts=by_way_in("STREAM_POSTS_PER_SECOND", worker, http),
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
-        http=http, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
+        http=http, lora=adapters, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
         notices=tuple((level, masked(text, secrets)) for level, text in notices), sglang=snapshot["sglang"])
 
 

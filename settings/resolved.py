@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from settings.flags.values import Notice
 from settings.http import HttpSettings
 from settings.limits import Limits
+from settings.lora import LoraSettings
 from settings.media import MediaSettings
 from settings.telemetry import Telemetry
 from settings.worker_settings import StartSettings
@@ -58,6 +59,7 @@ class Settings:
     allowed_listeners: tuple[str, ...]   # variables that may open the engine to other machines
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit
     http: HttpSettings
+    lora: LoraSettings
     start: StartSettings
     log_level: str
     telemetry: Telemetry

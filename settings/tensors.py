@@ -5,14 +5,12 @@ Reads files only: no network, no library of Hugging Face's.
 
 from __future__ import annotations
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from settings import whole
+from settings import safetensors, whole
 
-_HEADER_LIMIT = 100_000_000  # bytes; the format's own
 _READERS = 16  # files at once: on a network volume each takes a round trip
 _LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d+)\.")  # of the language model, from the beginning
 # What lies in files and is not loaded: layers for multi-token prediction, tables that are computed.
@@ -45,13 +43,8 @@ def _further(name: str, layers: int) -> bool:
 
 def _tensors(path: Path) -> list[tuple[str, int]]:
     """(name, bytes) of each tensor of a safetensors file."""
-    with open(path, "rb") as f:
-        length = int.from_bytes(f.read(8), "little")
-        if length > _HEADER_LIMIT:
-            raise ValueError("no header")
-        header = json.loads(f.read(length))
-    return [(name, tensor["data_offsets"][1] - tensor["data_offsets"][0]) for name, tensor in header.items()
-            if name != "__metadata__"]
+    return [(name, tensor["data_offsets"][1] - tensor["data_offsets"][0])
+            for name, tensor in safetensors.header(path)[1].items()]
 
 
 def of_folder(folder: Path, patterns: tuple[str, ...], layers: int, tied: bool, drafting: bool = False) -> int | None:

@@ -14,6 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from settings import safetensors
+
 _SHARD = re.compile(r"(.+-)(\d+)(-of-)(\d+)(\..+)")
 _INDEX = {"*.safetensors": "model.safetensors.index.json", "*.bin": "pytorch_model.bin.index.json",
           "consolidated*.safetensors": "consolidated.safetensors.index.json"}
@@ -27,7 +29,6 @@ _PARSED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
            "chat_template.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 _TEMPLATE = "chat_template.jinja"  # whatever stands in it is what every chat would say
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_HEADER_LIMIT = 100_000_000  # bytes; the format's own
 _READERS = 16  # files at once: on a network volume each takes a round trip
 
 
@@ -173,13 +174,10 @@ def _begins_with(path: Path, start: bytes) -> bool:
 
 def _safetensors_problem(path: Path, size: int) -> str | None:
     """Compares the file's size with the one that its header promises: 8 bytes, the header, the last tensor's end."""
-    with open(path, "rb") as f:
-        length = int.from_bytes(f.read(8), "little")
-        header = f.read(length) if length <= min(size, _HEADER_LIMIT) else b""
     try:
-        tensors = [tensor for name, tensor in json.loads(header).items() if name != "__metadata__"]
-        promised = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        start, tensors = safetensors.header(path)
+        promised = start + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+    except (ValueError, LookupError, TypeError):
         return f"{path.name} is no whole safetensors file"
     return None if size == promised else f"{path.name} has {size} of {promised} bytes"
 

@@ -102,6 +102,12 @@ WORKER_SETTINGS = (
     Setting("MAX_MEDIA_REDIRECTS", "int", 5, "How often the address of a medium may be redirected.", low=0, high=20),
     Setting("ALLOWED_MEDIA_FOLDERS", "paths", (), "Folders whose files jobs may name as media, separated by spaces or "
             "commas; unset, none."),
+    Setting("LORA_SOURCES", "str", None, "LoRA adapters that jobs may name, loaded on first use: folders, whose "
+            "subfolders are adapters, and repositories as `owner/name`, `owner/*` or `name=owner/name@revision`, "
+            "separated by spaces or commas; unset, none."),
+    Setting("LORA_LOAD_TIMEOUT", "float", 120.0, "Seconds that a job waits for its adapters to be loaded.", low=1),
+    Setting("LORA_DOWNLOAD_TIMEOUT", "float", 600.0, "Seconds that the download of one adapter may take.", low=1),
+    Setting("LORA_DOWNLOAD_MAX_MB", "megabytes", 2000.0, "The largest adapter that is downloaded.", low=0.001),
     Setting("WORKER_LOG_LEVEL", "choice", "info", "The worker's own log lines.",
             choices=("debug", "info", "warn", "error")),
     Setting("REQUEST_LOG", "choice", "on", "A line of JSON in the log for each request when it ends, without its "

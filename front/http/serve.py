@@ -156,7 +156,7 @@ class HttpFront:
     async def _open(self, stack: contextlib.AsyncExitStack, worker: Worker, limit: int) -> None:
         """Requests are carried from now on."""
         self.gate.limit = limit
-        stack.push_async_callback(worker.upstream.close)
+        stack.push_async_callback(worker.close)
         self.front.answer, self.front.dial = worker.answer, worker.dial
 
     async def _drain(self, worker: Worker, deadline: float) -> None:

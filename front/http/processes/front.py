@@ -93,7 +93,7 @@ class FrontProcess:
         worker = self._worker = Worker(settings, engine, comments=True, meter=self._meter)
         worker.media.room = self._room(rooms.MEDIA)
         worker.share = self._share
-        self._stack.push_async_callback(worker.upstream.close)
+        self._stack.push_async_callback(worker.close)
         process.settle_memory()
         self._keep(self._beating())
         send(["up"])

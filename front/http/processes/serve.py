@@ -59,7 +59,7 @@ class ManyFronts(HttpFront):
 
     async def _open(self, stack: contextlib.AsyncExitStack, worker: Worker, limit: int) -> None:
         assert self._fronts is not None
-        stack.push_async_callback(worker.upstream.close)
+        stack.push_async_callback(worker.close)
         if not await self._fronts.serve(worker, limit):
             return
         await self._early.aclose()

@@ -386,3 +386,60 @@ async def test_why_a_file_broke_off_is_told_and_not_that_the_connection_did():
     network._script += [Reads(network, 9, None)]
     _, failed = await collect(network, uploading(b"a", JobError("too slow", code=408)), engine)
     assert (failed.code, failed.message, engine.asked) == (408, "too slow", [])
+
+
+# --- what the engine must have first ------------------------------------------------------------------------------
+
+class Steps:
+    """`available` and `before`, in the order in which they were awaited. answers: of `before`, in turn."""
+
+    def __init__(self, *answers):
+        self.answers, self.seen, self.life = list(answers), [], 0
+
+    async def available(self):
+        self.life += 1
+        self.seen.append(f"life {self.life}")
+        return self.life
+
+    async def before(self, life):
+        self.seen.append(f"before {life}")
+        answer = self.answers.pop(0)
+        if isinstance(answer, JobError):
+            raise answer
+        return answer
+
+    async def fate(self, life):
+        return None
+
+
+async def test_each_attempt_waits_for_what_the_engine_must_have():
+    steps = Steps(True, True)
+    network = Network(lambda: whole(FULL, 503), whole({"a": 1}))
+    assert await collect(network, request(before=steps.before), steps) == ([{"a": 1}], None)
+    assert steps.seen == ["life 1", "before 1", "life 2", "before 2"]
+
+
+async def test_a_life_that_ended_meanwhile_is_followed_by_the_next():
+    steps = Steps(False, False, True)
+    assert await collect(Network(whole({"a": 1})), request(before=steps.before), steps) == ([{"a": 1}], None)
+    assert steps.seen == ["life 1", "before 1", "life 2", "before 2", "life 3", "before 3"]
+
+
+@pytest.mark.parametrize("code", [400, 503])
+async def test_what_cannot_be_had_is_final_and_nothing_is_sent(code):
+    steps = Steps(JobError("no", code=code))
+    network = Network()
+    chunks, failed = await collect(network, request(before=steps.before), steps)
+    assert chunks == [] and failed.code == code and network.sent == [] and network.aborted == []
+
+
+async def test_a_question_that_is_no_jobs():
+    network = Network(whole({"success": False}, 400), whole("ok"))
+    one = client(network)
+    assert await one.ask("/load_lora_adapter", {"lora_name": "a"}, 5) == (400, {"success": False})
+    assert await one.ask("/load_lora_adapter", {"lora_name": "a"}, 5) == (200, "ok")
+    await one.close()
+    broken = client(Network(BROKEN))
+    with pytest.raises(Broke):
+        await broken.ask("/load_lora_adapter", {}, 5)
+    await broken.close()

@@ -2,9 +2,11 @@
 
 import pytest
 
-from job import routes
+from job import names, reshape, routes
 from job.route_table import ROUTES
 from job.routes import Context
+from lora.sources import Sources
+from settings.lora import places
 from utils import JobError
 
 Q = [{"role": "user", "content": "Hi"}]
@@ -164,3 +166,61 @@ def test_an_adapter_behind_a_name_that_has_a_colon_itself():
     context = Context("tiny", "org/tiny", lora=True, adapters=("sql",), also=("org/tiny:Q4",))
     body = routes.plan({"messages": [{"role": "user", "content": "Hi"}], "model": "org/tiny:Q4:sql"}, context, "x").body
     assert body["model"] == "tiny:sql"
+
+
+SOURCES = Context("tiny", "org/tiny", lora=True, adapters=("a", "b"), sources=Sources(
+    places("/vol/adapters team/* pinned/x@v1 nick=team/long also=/vol/adapters/sql"), {"a": "/x/a", "b": "/x/b"}))
+
+
+@pytest.mark.parametrize("name, engine", [
+    ("sql", "also"), ("fr", "fr"), ("team/fr", "team/fr"), ("nick", "nick"), ("team/long", "nick"), ("also", "also"),
+    ("pinned/x", "pinned/x"), ("pinned/x@v1", "pinned/x"), ("a", "a")])
+def test_what_may_be_loaded_is_named_as_what_is(name, engine):
+    for model in (name, f"tiny:{name}", f"org/tiny:{name}"):
+        for path, body in BODIES.items():
+            assert post(path, {**body, "model": model}, SOURCES).body["model"] == f"tiny:{engine}"
+        assert post("/generate", {"model": model}, SOURCES).body["lora_path"] == engine
+    assert post("/generate", {"lora_path": [name, None, "b", ""]}, SOURCES).body["lora_path"] == [engine, None, "b", ""]
+    assert post("/v1/messages", {"messages": Q, "max_tokens": 5, "lora_path": name}, SOURCES).body["model"] == (
+        f"tiny:{engine}")
+
+
+@pytest.mark.parametrize("name", ["../sql", "sql/..", "other/x", "team/../x", "pinned/x@v2", "team/x@main", "a/b/c",
+                                  "/vol/adapters", "team/", "/etc/passwd", "x" * 200, "ümlaut ohne", "a\x00b", ".ssh"])
+def test_what_may_not_be_loaded_is_404(name):
+    for path, body in BODIES.items():
+        for model in (name, f"tiny:{name}"):
+            assert refused(path, {**body, "model": model}, SOURCES).code == 404
+        assert refused(path, {**body, "lora_path": ["a", name]}, SOURCES).code == 404
+
+
+def test_the_models_own_names_are_no_adapters():
+    for name in ("tiny", "org/tiny", "", "default", None):
+        assert post("/v1/chat/completions", {"messages": Q, "model": name}, SOURCES).body["model"] == "tiny"
+    adapter = post("/v1/chat/completions", {"messages": Q, "model": "tiny:default"}, SOURCES)
+    assert adapter.body["model"] == "tiny:default"  # with the model's name before it, it is one
+
+
+@pytest.mark.parametrize("path, body, used", [
+    ("/v1/chat/completions", {"model": "tiny:sql"}, ("sql",)), ("/v1/chat/completions", {"model": "tiny"}, ()),
+    ("/v1/completions", {"model": "tiny", "lora_path": ["x", None, "y", "x", ""]}, ("x", "y")),
+    ("/v1/completions", {"model": "tiny:sql", "lora_path": "x"}, ("sql",)),
+    ("/generate", {"lora_path": "sql"}, ("sql",)), ("/generate", {}, ()), ("/encode", {"lora_path": "a"}, ("a",)),
+    ("/v1/tokenize", {"model": "tiny:sql"}, ()), ("/v1/models", None, ()), ("/v1/rerank", {"lora_path": "a"}, ()),
+    ("/opened", {"lora_path": "a"}, ()), ("/generate", {"lora_path": 7}, ())])
+def test_what_a_request_uses(path, body, used):
+    assert names.used(path, body, SOURCES) == used
+    assert names.used(path, body, LORA) == ()  # where nothing is loaded on first use the engine alone knows
+
+
+def test_the_list_has_what_may_be_loaded():
+    cards = {"object": "list", "data": [{"id": "tiny", "parent": None}, {"id": "a", "parent": "tiny", "root": "/x/a"}]}
+    listed = reshape.with_adapters({"a": "/other", "sql": "/vol/adapters/sql"}, None)(cards)
+    assert [(card["id"], card["parent"]) for card in listed["data"]] == [("tiny", None), ("a", "tiny"), ("sql", "tiny")]
+    assert listed["data"][1]["root"] == "/x/a" and listed["data"][2]["root"] == "/vol/adapters/sql"
+    assert set(listed["data"][2]) == {"id", "object", "created", "owned_by", "root", "parent", "max_model_len"}
+    card = reshape.with_adapters({"sql": "/s"}, reshape.model_card("sql", "tiny:sql"))
+    assert card(cards)["id"] == "tiny:sql"
+    with pytest.raises(JobError):
+        reshape.with_adapters({}, reshape.model_card("sql", "sql"))(cards)
+    assert reshape.with_adapters({"x": "/y"}, None)({"error": "no"}) == {"error": "no"}
