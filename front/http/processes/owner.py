@@ -38,7 +38,7 @@ _FALLS, _WINDOW = 5, 60.0  # that a worker bears of its front processes, and the
 _SILENT = 30.0   # seconds without a word after which one is taken for stuck: each speaks once a second
 _LOADING = 120.0  # seconds until its first, beside an engine that loads
 _LOOK_EVERY = 5.0  # seconds
-_PARTING = 8.0   # seconds from the order to end until one is killed: it has last spans to send
+_PARTING = 6.0   # seconds from the order to end until one is killed: it has last spans to send
 
 Answer = Callable[[Any], Awaitable[str]]
 
@@ -175,13 +175,18 @@ class Fronts:
     async def drain(self, deadline: float) -> None:
         """Until nothing runs in them; what still does at `deadline` (clock.awake) is failed. After `leave`."""
         await self._drained(deadline - awake())
-        for front in self._fronts:
+        for front in self._serving:
             if not front.drained.is_set():
                 front.send(["fail"])
         await self._drained(CLOSING + 1.0)
 
+    @property
+    def _serving(self) -> list[_Front]:
+        """Those that were told to; what has just been started carries nothing."""
+        return [front for front in self._fronts if front in self.ledger.held]
+
     async def _drained(self, patience: float) -> None:
-        if waits := [self._spawn(front.drained.wait()) for front in self._fronts]:
+        if waits := [self._spawn(front.drained.wait()) for front in self._serving]:
             await asyncio.wait(waits, timeout=max(0.0, patience))
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from clock import awake
 from front.http.processes import owner
 from front.http.processes.owner import Fronts
 from meter.requests import Meter
@@ -87,6 +88,13 @@ async def test_one_that_falls_silent_later_is_killed_as_well(started, monkeypatc
     async with asyncio.timeout(60):
         assert "Front processes ended 1 times" in await given_up
     assert "gave no sign of life for 0 s" in capsys.readouterr().out
+
+
+async def test_one_that_has_just_been_started_holds_up_no_end(started):
+    fronts, _ = await started(MUTE)
+    fronts.leave()
+    async with asyncio.timeout(30):
+        await fronts.drain(awake() + 3600)
 
 
 async def test_a_question_that_cannot_be_answered_is_not_left_open(started, capsys):
