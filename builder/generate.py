@@ -6,7 +6,8 @@
 From the flag snapshot (builder/flags.json), the settings' table (settings/worker_settings.py), the words in
 builder/form.toml and builder/presets.toml, and the causes of a server's end (server/causes.py) come .runpod/hub.json
 whole, and in README.md and docs/ the text between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. What those two say of
-settings that nobody knows ends it with status 1.
+settings that nobody knows ends it with status 1, and so does a variable of another worker (builder/other_workers.json)
+that would be passed over without a word.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder import causes_table, config_table, curated, fit_table, hub_manifest, presets
+from builder import causes_table, config_table, curated, fit_table, hub_manifest, migration, presets
 from settings import snapshots
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,16 +49,19 @@ def documents(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     if wrong:
         raise ValueError("\n".join(wrong))
     yield HUB, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    texts: dict[Path, str] = {}
     for path, name, body in (
             (Path("README.md"), "config", config_table.readme(form, snapshot)),
             (Path("docs/configuration.md"), "config", config_table.configuration(form, snapshot)),
             (Path("docs/presets.md"), "presets", presets.table(ready, form.hub["disk"])),
             (Path("docs/fitting.md"), "fit", fit_table.table(presets.configs())),
-            (Path("docs/operations.md"), "causes", causes_table.table())):
+            (Path("docs/operations.md"), "causes", causes_table.table()),
+            *((Path("docs/migrating.md"), name, body) for name, body in migration.tables(snapshot).items())):
         try:
-            yield path, replaced((root / path).read_text(encoding="utf-8"), name, body)
+            texts[path] = replaced(texts.get(path) or (root / path).read_text(encoding="utf-8"), name, body)
         except MarkersError as error:
             raise MarkersError(f"{path} {error}") from None
+    yield from texts.items()
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

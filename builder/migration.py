@@ -1,19 +1,14 @@
 """The tables of docs/migrating.md: each documented variable and input of two other workers is given to this one, and
-what it does is written down.
+what it does is written down; `python -m builder.generate` puts them there.
 
-    python -m builder.migration           rewrites the text between the markers of docs/migrating.md
-    python -m builder.migration --check   writes nothing; exit status 1 when it is not up to date
-
-What is documented there stands in builder/other_workers.json. A variable that would be passed over without a word ends
-this with an error: it belongs into settings/foreign.py.
+What is documented of them stands in builder/other_workers.json. A variable that would be passed over without a word is
+an error: it belongs into settings/foreign.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +20,6 @@ from settings.flags.values import Snapshot
 from utils import JobError
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "migrating.md"
 WORKERS: dict[str, Any] = json.loads((ROOT / "builder" / "other_workers.json").read_text(encoding="utf-8"))
 MODELS = ("MODEL_NAME", "MODEL_PATH")
 SAME = "the same"
@@ -137,33 +131,3 @@ def tables(snapshot: Snapshot) -> dict[str, str]:
     made = {f"{worker} variables": "\n".join(variables(worker, snapshot)) for worker in WORKERS}
     made |= {f"{worker} inputs": "\n".join(inputs(worker)) for worker in WORKERS}
     return made | {"worker-vllm parameters": "\n".join(parameters("worker-vllm"))}
-
-
-def document(text: str, snapshot: Snapshot) -> str:
-    """docs/migrating.md with its tables as they are now. Raises ValueError where a pair of markers is missing."""
-    for name, body in tables(snapshot).items():
-        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        if (text.count(begin), text.count(end)) != (1, 1):
-            raise ValueError(f"{DOCUMENT.name} needs {begin} and {end}, each once")
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n{body}\n{end}{rest.partition(end)[2]}"
-    return text
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = argparse.ArgumentParser(prog="python -m builder.migration", description=__doc__.split("\n")[0])
-    options.add_argument("--check", action="store_true", help="write nothing; status 1 when it is not up to date")
-    check = options.parse_args(arguments).check
-    snapshot = json.loads((ROOT / "builder" / "flags.json").read_text(encoding="utf-8"))
-    old = DOCUMENT.read_text(encoding="utf-8")
-    new = document(old, snapshot)
-    if new == old:
-        return 0
-    print(f"docs/{DOCUMENT.name}: {'is not up to date' if check else 'written'}")
-    if not check:
-        DOCUMENT.write_text(new, encoding="utf-8")
-    return 1 if check else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
