@@ -95,3 +95,9 @@ async def test_a_refusal_ends_an_example_with_its_reason(behind_queue, over_http
                                         MODEL="no-such-model")
         assert status == 1 and not said and "Traceback" not in wrong
         assert "The model 'no-such-model' does not exist; this endpoint serves 'tiny'." in wrong
+
+
+@pytest.mark.parametrize("name", ["openai/embeddings.py", "runpod/embeddings.py", "curl/embeddings.sh"])
+async def test_a_job_that_the_endpoint_cannot_do_ends_an_example_with_what_to_set(behind_queue, name):
+    status, said, wrong = await run(name, BASE_URL=behind_queue[0].openai_url, RUNPOD_API_KEY=KEY)
+    assert status and "IS_EMBEDDING=true" in said + wrong and "Traceback" not in wrong
