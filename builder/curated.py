@@ -29,6 +29,7 @@ class Field(NamedTuple):
     default: str | None = None
     options: tuple[str, ...] | None = None
     empty: str = "automatic"
+    off: str = ""
     unset: str = ""
     shown: bool = False
     readme: bool = False

@@ -52,7 +52,8 @@ def flag_field(field: Field, snapshot: Snapshot) -> dict[str, Any]:
             field, "string", None, ["true", "false"])
     options = field.options or entry.get("choices")
     number = entry["kind"] == "value" and entry.get("type") in ("int", "float", "size") and not options
-    return _input(field, "number" if number else "string", default, list(map(str, options)) if options else None)
+    offered = [*map(str, options), *([field.off] if field.off and default is not None else [])] if options else None
+    return _input(field, "number" if number else "string", default, offered)
 
 
 def label(setting: Setting) -> str:

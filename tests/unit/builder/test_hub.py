@@ -98,7 +98,11 @@ def test_options_are_values_that_this_sglang_takes():
         choices = SNAPSHOT["flags"][flag].get("choices") if flag else None
         if choices is not None:
             offered = [option["value"] for option in field["options"]]
-            assert set(offered) - {""} <= set(choices), key
+            off = next((field.off for field in FORM.fields if field.key == key), "")
+            assert set(offered) - {"", off} <= set(choices), key
+            assert not off or off in offered or "" in offered, f"{key} cannot be turned off in the form"
+            for option in offered:
+                config.load({key: option}, SNAPSHOT, 1, "python3")
             assert field["default"] in offered, key
             assert field["default"] or offered[0] == "", key
 
