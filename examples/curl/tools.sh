@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A tool that the model asks for.
 #
-# Settings: TOOL_CALL_PARSER
+# Settings: none where a parser is detected, otherwise TOOL_CALL_PARSER
 # Environment: ENDPOINT_ID and RUNPOD_API_KEY; or BASE_URL (…/v1).
 set -euo pipefail
 url="${BASE_URL:-https://api.runpod.ai/v2/${ENDPOINT_ID:?Set ENDPOINT_ID and RUNPOD_API_KEY, or BASE_URL}/openai/v1}"

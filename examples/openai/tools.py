@@ -1,6 +1,6 @@
 """Tools: the model asks for one, this program runs it, and the model answers with what it gave.
 
-Settings: TOOL_CALL_PARSER
+Settings: none where a parser is detected, otherwise TOOL_CALL_PARSER
 Environment: ENDPOINT_ID and RUNPOD_API_KEY; or BASE_URL, which ends in /v1. MODEL, where it is not the only one.
 """
 

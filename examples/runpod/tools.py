@@ -1,6 +1,6 @@
 """Tools in jobs: the model asks for one, this program runs it, and the model answers with what it gave.
 
-Settings: TOOL_CALL_PARSER
+Settings: none where a parser is detected, otherwise TOOL_CALL_PARSER
 Environment: ENDPOINT_ID and RUNPOD_API_KEY; or BASE_URL, an endpoint's address for OpenAI clients (…/openai/v1).
 """
 
