@@ -106,6 +106,9 @@ CAUSES = (
     Cause(r"attention backends are supported for deterministic inference",
           "ENABLE_DETERMINISTIC_INFERENCE does not go with this ATTENTION_BACKEND."),
     Cause(r"FP8 KV cache requires", "KV_CACHE_DTYPE does not run on this machine: leave it out."),
+    Cause(r"expected string or bytes-like object, got 'dict'",
+          "The model has several chat templates, over which SGLang's detection of parsers ends: set TOOL_CALL_PARSER, "
+          "and REASONING_PARSER where it is auto, to a name or to none.", r"parser/template_detection\.py"),
     Cause(r"cannot be mixed with other parsers, got|token parsing requires --reasoning-parser and",
           "REASONING_PARSER and TOOL_CALL_PARSER belong together with this model, and the second is detected where it "
           "is unset: set both to its own, or TOOL_CALL_PARSER=none."),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 import utils
-from settings import config, gpus, lora_flags, model_source, snapshots
+from settings import config, detection, gpus, lora_flags, model_source, snapshots
 from settings.flags.values import Snapshot
 from settings.resolved import Settings
 
@@ -20,4 +20,5 @@ def resolved(environ: Mapping[str, str]) -> tuple[Settings, Snapshot]:
     asked = dataclasses.replace(asked, notices=(*lines, *asked.notices))
     utils.hide(asked.secrets)
     utils.set_log_level(asked.log_level)
-    return lora_flags.prepared(model_source.locate(asked, snapshot, environ), snapshot), snapshot
+    located = detection.checked(model_source.locate(asked, snapshot, environ), snapshot, environ)
+    return lora_flags.prepared(located, snapshot), snapshot

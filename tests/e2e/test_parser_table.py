@@ -1,8 +1,14 @@
 """What SGLang detects of each family, against the table in docs/tools.md."""
 
+import json
+import os
+import shutil
+import subprocess
+
 import pytest
 
 from bench import parser_table
+from local import environments
 from local.families import FAMILIES
 
 
@@ -28,3 +34,19 @@ def test_the_parser_that_is_to_be_set_by_hand_reads_what_the_family_writes(found
         assert told["tells"][family.reasoning] is True
     else:
         assert not family.thought
+
+
+def test_detection_still_fails_over_several_templates(engine_python, model_path, tmp_path):
+    """Why settings/detection.py is there. Where this fails, SGLang has been put right, and that can go."""
+    folder = shutil.copytree(model_path, tmp_path / "model")
+    text = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["chat_template"] = [{"name": "default", "template": text}, {"name": "tool_use", "template": text}]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    code = ("import sys; from sglang.srt.utils.hf_transformers_utils import get_tokenizer; "
+            "from sglang.srt.parser.template_detection import detect_reasoning_pattern; "
+            "detect_reasoning_pattern(get_tokenizer(sys.argv[1]).chat_template)")
+    done = subprocess.run([str(engine_python), "-W", "ignore", "-c", code, str(folder)], text=True, timeout=240,
+                          env=environments.engine_environ(os.environ), capture_output=True, check=False)
+    assert done.returncode == 1 and done.stderr.rstrip().endswith("got 'dict'"), done.stderr[-500:]

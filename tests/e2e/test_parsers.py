@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 
 import aiohttp
 import pytest
@@ -157,3 +158,16 @@ async def test_no_parser_found(real_environ):
                 choices = (await response.json())["choices"]
             assert choices[0]["finish_reason"] == "stop" and not choices[0]["message"].get("tool_calls")
             assert json.loads(choices[0]["message"]["content"])[0]["name"] == "get_weather"
+
+
+async def test_a_model_with_several_templates_starts(real_environ, model_path, tmp_path):
+    folder = shutil.copytree(model_path, tmp_path / "model")
+    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["chat_template"] = [{"name": name, "template": template} for name in ("default", "tool_use")]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    async with served(environ_of(real_environ, MODEL_NAME=str(folder))) as (worker, fronts):
+        await worker.line("TOOL_CALL_PARSER: no parser is detected, for the model has several chat templates")
+        job = await run(fronts[0], CHAT, asking(CHAT, "auto"))
+        assert calls_and_text(CHAT, job.output[0])[1].startswith("<tool_call>")
