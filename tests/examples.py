@@ -25,6 +25,7 @@ PARIS = corpus.EXCHANGES[0][1]
 PLACE = {"type": "object", "required": ["city", "country"], "additionalProperties": False,
          "properties": {"city": {"type": "string"}, "country": {"type": "string"}}}
 WIDTH = 64  # of the tiny model's embeddings
+ADAPTERS = ("pirate", "poet")  # of the second engine, in a folder that LORA_SOURCES names
 BOTH = ("queue", "http")
 LIMIT = 120  # seconds, on a busy machine
 # Of the engines that examples need beside the one which all end-to-end tests share: what their heads name. The tiny
@@ -110,6 +111,13 @@ def _logprobs(text: str) -> None:
         assert len(shares) == 4 and shares[0] == shares[1] >= shares[2] >= shares[3], line
 
 
+def _adapted(text: str) -> None:
+    """The model's own answer, and another one of each adapter."""
+    answers = dict(line.split(": ", 1) for line in text.splitlines())
+    assert answers.keys() == {"tiny", *ADAPTERS} and answers["tiny"] == repr(PARIS)
+    assert len(set(answers.values())) == len(answers), text
+
+
 def _sdk(text: str) -> None:
     first, _, events = text.partition("\n")
     assert first == PARIS and events.endswith("data: [DONE]\n\n")
@@ -146,6 +154,7 @@ EXAMPLES: dict[str, Shown] = {
     "openai/fan_out.py": Shown("tiny", _matches(r"(What is the capital of \w+\? \w+\.\n){3}24 answers\n")),
     "openai/json_schema.py": Shown("tiny", _place, BOTH),
     "openai/logprobs.py": Shown("tiny", _logprobs),
+    "openai/lora.py": Shown("second", _adapted),
     "openai/reasoning.py": Shown("second", _is(
         "thinking: thoughts 'Four.', answer ''\nlittle: thoughts 'Four.', answer ''\n"
         "none: thoughts None, answer 'Four.'")),
@@ -164,6 +173,7 @@ EXAMPLES: dict[str, Shown] = {
     "runpod/embeddings.py": Shown("embedding", _matches(rf"({WIDTH} numbers, the first -?\d\.\d{{4}}\n){{2}}")),
     "runpod/generate.py": Shown("tiny", _matches(_TWO_PROMPTS.format(r" \(stop\)", r" \(stop\)"))),
     "runpod/logprobs.py": Shown("tiny", _logprobs),
+    "runpod/lora.py": Shown("second", _adapted),
     "runpod/reasoning.py": Shown("second", _matches(
         r"(\{.*\}: thoughts 'Four\.', answer ''\n){2}\{.*\}: thoughts None, answer 'Four\.'\n")),
     "runpod/rerank.py": Shown("second", _ranked(2)),

@@ -7,11 +7,11 @@ import shutil
 import pytest
 import pytest_asyncio
 
-from local import platform_rates
+from local import platform_rates, tiny_adapters
 from local.platform_records import Refused
 from local.runpod_platform import Platform
 from tests.e2e.fronts import http_beside
-from tests.examples import EXAMPLES, SETTINGS, on, output_of, run
+from tests.examples import ADAPTERS, EXAMPLES, SETTINGS, on, output_of, run
 from tests.over_http import KEY
 from tests.support import free_port
 from tests.worker import WorkerProcess
@@ -54,6 +54,10 @@ async def another(request, real_environ, model_path, tmp_path_factory):
     settings = {**real_environ, **SETTINGS[request.param], "SGLANG_PORT": str(free_port())}
     if request.param == "second":
         settings["MODEL_NAME"] = str(reranker(model_path, tmp_path_factory.mktemp("models") / "reranker"))
+        adapters = tmp_path_factory.mktemp("adapters")
+        for seed, name in enumerate(ADAPTERS, 1):
+            tiny_adapters.make(adapters / name, seed)
+        settings["LORA_SOURCES"] = str(adapters)
     async with Platform() as platform, WorkerProcess(platform, settings, ready_within=UP) as worker:
         await worker.connected()
         async with http_beside(worker) as (front, _):

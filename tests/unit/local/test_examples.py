@@ -16,9 +16,10 @@ FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.*")
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 # What the engine that all end-to-end tests share is set to (tests/e2e/conftest.py).
 SHARED = {"TOOL_CALL_PARSER": "qwen25"}
-# Settings without which an example says so and works: it is run on the real server without them.
-LEFT_OUT = {"SPECULATIVE_ALGORITHM", "LORA_PATHS", "WORKER_MODE"}
-VALUES = {"TOOL_CALL_PARSER": "qwen25", "REASONING_PARSER": "qwen3", "LORA_PATHS": "pirate=org/pirate"}
+# Without the first an example says so and works: it is run on the real server without it. The tests set the others.
+LEFT_OUT = {"SPECULATIVE_ALGORITHM", "LORA_SOURCES", "LORA_PATHS", "WORKER_MODE"}
+VALUES = {"TOOL_CALL_PARSER": "qwen25", "REASONING_PARSER": "qwen3", "LORA_PATHS": "pirate=org/pirate",
+          "LORA_SOURCES": "pirate=org/pirate"}
 
 
 def told(name: str) -> tuple[str, str]:
