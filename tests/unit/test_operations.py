@@ -5,8 +5,6 @@ import io
 import json
 import re
 import runpy
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +12,6 @@ import promql_parser
 import yaml
 
 from answer.failures import _TYPES
-from bench.fleet.__main__ import parser
 from builder import causes_table, fit
 from meter.catalogue import METRICS, PREFIX
 from meter.record import OUTCOMES, REASONS, Record
@@ -205,17 +202,6 @@ def test_the_program_for_logs_reads_the_lines_that_the_worker_writes(monkeypatch
     assert "ttft_s p50, p99: [0.25, 0.25]" in out and "1 x restarting the engine (1 of 3)" in out
 
 
-def test_commands_parse():
-    found = blocks("bash")
-    assert len(found) > 2
-    for block in found:
-        done = subprocess.run(["bash", "-n"], input=re.sub(r"<[A-Z_]+>", "X", block), text=True, capture_output=True)
-        assert done.returncode == 0, done.stderr
-        for line in block.splitlines():
-            if line.startswith("python -m bench.fleet"):
-                parser().parse_args(shlex.split(line)[3:])
-
-
 # --------------------------------------------------------------------- figures
 def test_tables_of_the_simulation_are_those_of_its_results():
     results = (ROOT / "docs" / "operations" / "results.md").read_text(encoding="utf-8")
@@ -266,13 +252,3 @@ def test_the_reading_beside_the_real_worker_is_the_one_that_was_made():
     read = (ROOT / "docs" / "operations" / "check-worker.md").read_text(encoding="utf-8")
     lines = [line for line in read.splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert len(lines) == 12 and all(line in TEXT for line in lines)
-
-
-def test_links_lead_to_files_and_headings():
-    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
-        path, _, heading = target.partition("#")
-        file = (ROOT / "docs" / path) if path else ROOT / "docs" / "operations.md"
-        assert file.exists(), target
-        if heading:
-            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-            assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
