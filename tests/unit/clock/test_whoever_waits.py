@@ -10,6 +10,8 @@ OTHERWISE = {
     "answer/pace.py": "paces, of half a second at most",
     "answer/relay.py": "the same",
     "front/http/page/loads.py": "figures for people",
+    "front/http/processes/lease.py": "a wait that is measured; its limit is the event loop's",
+    "front/http/processes/reports.py": "figures for people",
 }
 
 
