@@ -105,8 +105,10 @@ async def release(http, streams):
     reading = [asyncio.create_task(stream.text()) for stream in streams]
 
     async def done():
-        async with http.session.post(f"http://127.0.0.1:{http.worker.environ['SGLANG_PORT']}/_scripted/release"):
-            return all(task.done() for task in reading)
+        with contextlib.suppress(aiohttp.ClientConnectionError):  # it may end with the last of them
+            await (await http.session.post(
+                f"http://127.0.0.1:{http.worker.environ['SGLANG_PORT']}/_scripted/release")).read()
+        return all(task.done() for task in reading)
 
     await until(done)
     return await asyncio.gather(*reading, return_exceptions=True)
