@@ -50,12 +50,16 @@ class Sources:
         owner, slash, rest = repository.partition("/")
         if not slash or not NAME.fullmatch(owner) or not NAME.fullmatch(rest):
             return None
-        for place in self._places:
-            # The revision is the operator's choice; a caller may only repeat it.
-            named = not at or bool(revision) and revision == place.revision
-            if named and not place.name and fnmatchcase(repository, place.repository):
-                return Wanted(repository, (), repository, place.revision)
-        return None
+        # The revision is the operator's choice; a caller may only repeat it.
+        offering = [place for place in self._places if not place.name and fnmatchcase(repository, place.repository)]
+        offering.sort(key=lambda place: 2 if "*" in place.repository else bool(place.revision))
+        revisions = [place.revision for place in offering]
+        chosen = revision if at else next(iter(revisions), "")
+        if chosen not in revisions or at and not revision:
+            return None
+        # By its bare name the engine has one of them alone: what is another adapter needs another name.
+        bare = not chosen or chosen == revisions[0] and repository not in self._named
+        return Wanted(repository if bare else f"{repository}@{chosen}", (), repository, chosen)
 
     def _in_folder(self, name: str) -> Wanted | None:
         if not NAME.fullmatch(name):
@@ -72,8 +76,9 @@ class Sources:
         for place in self._places:
             if place.name:
                 continue
-            if place.repository and "*" not in place.repository:
-                found.setdefault(place.repository, place.repository)
+            if place.repository and "*" not in place.repository and (
+                    wanted := self._on_hub(place.repository + (f"@{place.revision}" if place.revision else ""))):
+                found.setdefault(wanted.name, place.repository)
             for folder in adapters_in(place.folder) if place.folder else ():
                 name = os.path.basename(folder)
                 if NAME.fullmatch(name) and inside(folder, place.folder):

@@ -48,6 +48,21 @@ def test_another_revision_is_another_adapter():
     assert sources.meant("org/one").name == "org/one"
 
 
+@pytest.mark.parametrize("text, present, meant", [
+    ("org/one org/one@v2", {}, {"org/one": "", "org/one@v2": "v2"}),
+    ("org/one@v2 org/one org/one@v3", {}, {"org/one": "", "org/one@v2": "v2", "org/one@v3": "v3"}),
+    ("org/* org/one@v2", {}, {"org/one": "v2", "org/one@v2": "v2", "org/two": ""}),
+    ("org/o* org/one* org/one@v2", {"org/one": "/adapters/one"}, {"org/one": "", "org/one@v2": "v2", "org/ones": ""})])
+def test_each_revision_has_a_name_of_its_own_in_the_engine(text, present, meant):
+    sources = Sources(places(text), present)
+    found = {name: sources.meant(name) for name in meant}
+    assert {name: wanted.revision for name, wanted in found.items()} == meant
+    adapters = {wanted.name: wanted for wanted in found.values()}
+    assert len(adapters) == len(set(adapters.values())) == len(set(found.values()))
+    assert all(sources.meant(name) == wanted for name, wanted in adapters.items())  # as it is found again by it
+    assert {wanted.name for wanted in found.values() if "*" not in text} <= set(sources.offered()) | set(present)
+
+
 def test_what_is_there_is_listed_whenever_it_comes(tmp_path):
     sources = Sources(places(f"{tmp_path}/volume org/one org/* alias=org/two"))
     assert sources.offered() == {"alias": "org/two", "org/one": "org/one"}  # no volume yet
