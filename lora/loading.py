@@ -18,6 +18,7 @@ from utils import JobError, log
 
 _CALL_SECONDS = 300.0  # of one load or unload; the server counts as hung before
 _DEATHS = 2            # of the engine, with an adapter that never gave an answer
+_LEFT = 8              # preparations that go on although nobody waits for them any more
 
 
 class Post(Protocol):
@@ -52,6 +53,7 @@ class Loader:
         self._table = Table(limit, present)
         self._waiting: list[_Waiter] = []
         self._preparing: dict[str, asyncio.Task[str]] = {}
+        self._ending: set[asyncio.Task[str]] = set()  # preparations that were cancelled
         self._running: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._proven: set[str] = set(present)
@@ -112,7 +114,7 @@ class Loader:
 
     async def close(self) -> None:
         """End what is under way."""
-        tasks = [*self._preparing.values(), *([self._running] if self._running else [])]
+        tasks = [*self._preparing.values(), *self._ending, *([self._running] if self._running else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -192,6 +194,12 @@ class Loader:
                    for name in self._table.missing(waiter.wanted) if name not in self._table.names}
         for name in [name for name, task in self._preparing.items() if task.done() and name not in missing]:
             _told(self._preparing.pop(name))
+        # The others would grow with every name that somebody asks for and gives up: the oldest are the nearest to done.
+        for name in [name for name in self._preparing if name not in missing][_LEFT:]:
+            task = self._preparing.pop(name)
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.cancel()
         for name, wanted in missing.items():
             if name not in self._preparing:
                 task = asyncio.get_running_loop().create_task(self._prepare(wanted))
@@ -244,12 +252,13 @@ class Loader:
 
     async def _load(self, name: str, folder: str, life: int) -> None:
         began = asyncio.get_running_loop().time()
-        status, said = await self._post("/load_lora_adapter", {"lora_name": name, "lora_path": folder}, _CALL_SECONDS)
-        message = str(said.get("error_message", "")) if isinstance(said, dict) else ""
+        body = {"lora_name": name, "lora_path": folder}
+        status, message = _said(await self._post("/load_lora_adapter", body, _CALL_SECONDS))
+        if status != 200 and "incomplete unload" in message:  # of a try that only some of its processes carried out
+            await self._post("/unload_lora_adapter", {"lora_name": name}, _CALL_SECONDS)
+            status, message = _said(await self._post("/load_lora_adapter", body, _CALL_SECONDS))
         if status != 200 and "already loaded" not in message:
             log(f"adapter {name}: the engine refused it: {message[:500] or status}", "warn")
-            if "incomplete unload" in message:  # of a try that only some of its processes carried out
-                await self._post("/unload_lora_adapter", {"lora_name": name}, _CALL_SECONDS)
             raise Unloadable(f"The adapter {name[:60]!r} cannot be loaded: the engine refuses it"
                              f"{': ' + message[:300] if message else ''}.", param="model")
         if life == self._life:
@@ -259,12 +268,17 @@ class Loader:
 
     async def _unload(self, name: str, life: int) -> None:
         self._table.remove(name)  # from now on nobody gets it
-        status, said = await self._post("/unload_lora_adapter", {"lora_name": name}, _CALL_SECONDS)
-        message = str(said.get("error_message", "")) if isinstance(said, dict) else ""
+        status, message = _said(await self._post("/unload_lora_adapter", {"lora_name": name}, _CALL_SECONDS))
         if status != 200 and "does not exist" not in message:
             log(f"adapter {name}: the engine did not unload it: {message[:500] or status}", "warn")
         else:
             log(f"adapter {name}: unloaded, the least recently used")
+
+
+def _said(answer: tuple[int, Any]) -> tuple[int, str]:
+    """(status, what the engine says is wrong) of its answer to a load or unload."""
+    status, said = answer
+    return status, str(said.get("error_message", "")) if isinstance(said, dict) else ""
 
 
 def _told(task: asyncio.Task[Any]) -> None:
