@@ -21,6 +21,7 @@ from pathlib import Path
 
 # Only what is looked at and loaded: no code, no pickles, no checkpoints of the training.
 WANTED = ("adapter_config.json", "added_tokens.json", "*.safetensors")
+_PUSHES = 3  # tries, when somebody pushes between the list of files and their download
 
 
 def wanted(sizes: Mapping[str, int | None]) -> dict[str, int | None]:
@@ -38,17 +39,23 @@ def download(repository: str, revision: str | None, most_bytes: int) -> dict[str
         return {"error": kind, "message": message}
 
     try:
-        info = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
-        files = wanted({file.rfilename: file.size for file in info.siblings or ()})
-        if "adapter_config.json" not in files:
-            return failed("missing", "it is no LoRA adapter: it has no adapter_config.json")
-        total = sum(size or 0 for size in files.values())
-        if total > most_bytes:
-            return failed("large", f"it has {total / 1e6:.0f} MB, and {most_bytes / 1e6:.0f} MB are allowed "
-                                   "(LORA_DOWNLOAD_MAX_MB)")
-        # The commit, so that a push meanwhile does not mix two versions.
-        patterns = [name.replace("[", "[[]") for name in files]
-        folder = Path(huggingface_hub.snapshot_download(repository, revision=info.sha, allow_patterns=patterns))
+        for _ in range(_PUSHES):
+            info = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
+            files = wanted({file.rfilename: file.size for file in info.siblings or ()})
+            if "adapter_config.json" not in files:
+                return failed("missing", "it is no LoRA adapter: it has no adapter_config.json")
+            total = sum(size or 0 for size in files.values())
+            if total > most_bytes:
+                return failed("large", f"it has {total / 1e6:.0f} MB, and {most_bytes / 1e6:.0f} MB are allowed "
+                                       "(LORA_DOWNLOAD_MAX_MB)")
+            # By the revision's name, so that the cache knows from now on which commit that is.
+            patterns = [name.replace("[", "[[]") for name in files]
+            folder = Path(huggingface_hub.snapshot_download(repository, revision=revision or "main",
+                                                            allow_patterns=patterns))
+            if folder.name == info.sha:
+                break
+        else:
+            return failed("failed", "it was changed while it was downloaded")
     except errors.GatedRepoError:
         return failed("refused", "it is gated: accept its licence on the hub, and set HF_TOKEN to a token that may "
                                  "read it")

@@ -49,8 +49,11 @@ class Hub:
 
     def cached(self, repository: str, revision: str) -> str | None:
         """The folder of a whole snapshot in a cache of this machine."""
+        needs = whole.Needs(CONFIG, ("*.safetensors",), own=True)
         for found in hub_cache.snapshots(repository, revision or None, self._caches):
-            if found.folder and not whole.problem(found.folder, whole.Needs(CONFIG, ("*.safetensors",), own=True)):
+            # The only commit there is no main branch unless the cache says so: it may be of another revision.
+            known = bool(revision) or (found.repository / "refs" / "main").is_file()
+            if known and found.folder and not whole.problem(found.folder, needs):
                 return str(found.folder)
         return None
 

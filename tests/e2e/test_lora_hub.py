@@ -32,6 +32,7 @@ class StandIn:
         self.asked: list[tuple[str, str, str | None]] = []
         self.stalled = asyncio.Event()
         self.lie = 0  # bytes that the list says are there beyond the truth
+        self.pushes = False  # v2 becomes the main branch once somebody has seen what that has
         self.url = ""
 
     async def __aenter__(self):
@@ -62,6 +63,8 @@ class StandIn:
             return web.Response(status=404, headers={"X-Error-Code": "RepoNotFound"})
         revision = rest[1] if len(rest) > 1 else "main"
         commit = COMMITS.get(revision, revision)
+        if self.pushes and revision == "main" and len(self.asked) > 1:
+            commit = COMMITS["v2"]
         if commit not in COMMITS.values():
             return web.Response(status=404, headers={"X-Error-Code": "RevisionNotFound"})
         if api and rest[:1] == ["tree"]:
@@ -109,7 +112,20 @@ async def test_an_adapter_and_nothing_else_is_downloaded_once(stand_in, download
     assert other.name == COMMITS["v2"] and len(stand_in.asked) > asked
     asked = len(stand_in.asked)
     assert await downloads().folder("org/one", COMMITS["v2"]) == str(other)
-    assert len(stand_in.asked) == asked  # the cache has that commit
+    assert await downloads().folder("org/one", "v2") == str(other)
+    assert await downloads().folder("org/one", "") == str(folder)
+    assert len(stand_in.asked) == asked  # the cache has that commit, and knows whose it is
+
+
+async def test_the_only_revision_in_the_cache_is_not_taken_for_the_main_branch(stand_in, downloads):
+    assert Path(await downloads().folder("org/one", "v2")).name == COMMITS["v2"]
+    assert Path(await downloads().folder("org/one", "")).name == COMMITS["main"]
+
+
+async def test_a_push_while_it_is_downloaded_makes_no_mixture(stand_in, downloads):
+    stand_in.pushes = True
+    folder = Path(await downloads().folder("org/one", ""))
+    assert folder.name == COMMITS["v2"] and fit.check("org/one", folder, fit.Server(16), Base()) is None
 
 
 @pytest.mark.parametrize("repository, revision, code, words", [

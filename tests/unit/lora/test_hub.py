@@ -89,6 +89,16 @@ async def test_what_a_cache_has_is_not_downloaded(program, tmp_path):
     assert (await failed(adapters)).code == 503
 
 
+async def test_the_only_commit_of_a_cache_is_the_main_branch_only_where_the_cache_says_so(program, tmp_path):
+    adapters = program("sys.exit(3)")
+    repository = tmp_path / "cache" / "models--org--x"
+    snapshot = tiny_adapters.make(repository / "snapshots" / "abc1234", 1)  # as a revision v2 leaves it
+    (repository / "refs").mkdir()
+    (repository / "refs" / "v2").write_text("abc1234")
+    assert await adapters.folder("org/x", "v2") == str(snapshot)
+    assert (await failed(adapters)).code == 503  # it was to be downloaded
+
+
 async def _gone(pid: int) -> None:
     """Wait until a process has ended; who would reap it may be busy, so one that is only left to be reaped has."""
     async with asyncio.timeout(30):
