@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from settings.resolved import Settings
 from utils import JobError, log
 
 _BLOCK = 2**20  # bytes of a file that are read at once
+# Files on a volume may take minutes: whoever else works beside the event loop shall not wait for a thread meanwhile.
+_READERS = ThreadPoolExecutor(2, "adapters")
 
 
 class Hold:
@@ -134,7 +137,7 @@ class Adapters:
                                param="model", code=404)
         else:
             folder = await self._hub.folder(wanted.repository, wanted.revision)
-        await asyncio.to_thread(self._looked_at, wanted.name, Path(folder))
+        await asyncio.get_running_loop().run_in_executor(_READERS, self._looked_at, wanted.name, Path(folder))
         return folder
 
     def _looked_at(self, name: str, folder: Path) -> None:
