@@ -30,6 +30,9 @@ def apply(body: dict[str, Any], path: str, entry: Route, context: Context) -> No
         body.setdefault("lora_path", body["adapter_id"])
     body.pop("adapter_id", None)
     own = body.get("lora_path")
+    if entry.adapter == "path" and body.get("lora_id") is not None:  # which it looks up and dies when there is none
+        raise JobError("`lora_id` is not open to jobs: a number that the engine did not give ends it. Name the adapter "
+                       "in `lora_path`.", param="lora_id")
     _check_paths(own, context)
     if context.sources and own is not None:
         own = body["lora_path"] = [_own_name(name, context) for name in own] if isinstance(own, list) else _own_name(
@@ -70,12 +73,12 @@ def adapter_of(model: Any, context: Context) -> str | None:
     if not isinstance(model, str):
         raise JobError("`model` must be a string.", param="model")
     if model in listed:
-        return model
+        return str(_own_name(model, context))
     if model in _UNNAMED:
         return None
     names = [model[len(base) + 1:] for base in bases if model.startswith(f"{base}:")]
     if name := next((name for name in names if name in listed), "") or (names[0] if names and _others(context) else ""):
-        return name
+        return str(_own_name(name, context))
     if context.sources and (meant := next(filter(None, map(context.sources.meant, [*names, model])), None)):
         return meant.name
     raise unknown(model, context)

@@ -201,6 +201,23 @@ def test_the_models_own_names_are_no_adapters():
     assert adapter.body["model"] == "tiny:default"  # with the model's name before it, it is one
 
 
+def test_an_adapter_of_the_start_with_two_names_is_asked_for_by_the_one_that_is_held():
+    # The other may be unloaded while it is in use: nobody would hold it.
+    context = Context("tiny", "org/tiny", lora=True, adapters=("a", "b"), sources=Sources(
+        places("/vol/adapters"), {"a": "/x/a", "b": "/x/a"}))
+    for model in ("b", "tiny:b", "org/tiny:b"):
+        for path, body in BODIES.items():
+            assert post(path, {**body, "model": model}, context).body["model"] == "tiny:a"
+    assert post("/generate", {"lora_path": "b"}, context).body["lora_path"] == "a"
+
+
+@pytest.mark.parametrize("path", ["/generate", "/encode", "/classify"])
+@pytest.mark.parametrize("number", ["x", ["x"], "", 0])
+def test_the_engines_own_number_of_an_adapter_is_refused(path, number):
+    assert refused(path, {"text": ["a"], "lora_id": number}, LORA).param == "lora_id"
+    post(path, {"text": ["a"], "lora_id": None}, LORA)
+
+
 @pytest.mark.parametrize("path, body, used", [
     ("/v1/chat/completions", {"model": "tiny:sql"}, ("sql",)), ("/v1/chat/completions", {"model": "tiny"}, ()),
     ("/v1/completions", {"model": "tiny", "lora_path": ["x", None, "y", "x", ""]}, ("x", "y")),
