@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from job import shape
 from job.context import Context
 from job.route_table import ROUTES, Route
 from utils import JobError
@@ -45,6 +46,8 @@ def apply(body: dict[str, Any], path: str, entry: Route, context: Context) -> No
         raise JobError(f"SGLang applies no LoRA adapter on {path}, so {shown} would have no effect there: use "
                        "/v1/chat/completions, /v1/completions, /v1/messages or /generate.",
                        param="model" if adapter else "lora_path")
+    if isinstance(own, list) and own and entry.adapter in ("model", "path") and entry.kind != "messages":
+        own = body["lora_path"] = _for_each(own, shape.of(path, body))
     if entry.adapter == "path":
         body.pop("model", None)
         if adapter:
@@ -116,6 +119,16 @@ def _own_name(name: Any, context: Context) -> Any:
     """The name by which the engine has an adapter that is loaded on first use."""
     meant = context.sources.meant(name) if context.sources and isinstance(name, str) else None
     return meant.name if meant else name
+
+
+def _for_each(listed: list[Any], prompts: shape.Prompts) -> Any:
+    """What the engine takes for a list of adapters: one for each prompt, and no list for a single prompt, of which it
+    dies. Of a list that is too long it counts those in use that no request ever gives back (sglang:
+    managers/io_struct.py, _normalize_lora_paths; lora/lora_registry.py). Raises JobError 400."""
+    if prompts.field and len(listed) != prompts.count:
+        raise JobError(f"`lora_path` is a list of {len(listed)}, and the number of prompts is {prompts.count}: give "
+                       "one name, or one for each prompt.", param="lora_path")
+    return listed if prompts.listed or not prompts.field else listed[0]
 
 
 def _others(context: Context) -> bool:

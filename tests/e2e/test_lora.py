@@ -120,6 +120,11 @@ async def test_what_does_not_fit_is_400_and_the_engine_goes_on(real_environ, fol
             assert error["code"] == 400 and said in error["message"] and name in error["message"], (name, error)
         for name in ("nope", "../wrong/keys"):
             assert error_of(await (await front.submit(chat(name))).finished(60))["code"] == 404
+        # Each of these ends the engine, or keeps an adapter in use there for ever (docs/hostile-input.md, 23 and 24).
+        for field in ({"lora_id": "x"}, {"lora_path": ["a1", "a1"]}, {"text": [PROMPT], "lora_path": ["a1", None]}):
+            assert error_of(await (await front.submit({**native("a1"), **field})).finished(60))["code"] == 400
+        assert await text_of(front, native(["a1"])) == expected[native, "a1"]
+        assert await text_of(front, {**chat(None), "lora_path": ["a1"]}) == expected[chat, "a1"]
         for name in ("a1", None, "a8"):
             assert await text_of(front, chat(name)) == expected[chat, name]
         listed = (await (await front.submit({"openai_route": "/v1/models"})).finished()).output[0]["data"]

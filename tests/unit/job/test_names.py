@@ -211,6 +211,23 @@ def test_an_adapter_of_the_start_with_two_names_is_asked_for_by_the_one_that_is_
     assert post("/generate", {"lora_path": "b"}, context).body["lora_path"] == "a"
 
 
+@pytest.mark.parametrize("path, one, two", [
+    ("/generate", {"text": "a"}, {"text": ["a", "b"]}), ("/generate", {"input_ids": [1]}, {"input_ids": [[1], [2]]}),
+    ("/encode", {"text": "a"}, {"text": ["a", "b"]}), ("/v1/completions", {"prompt": "a"}, {"prompt": ["a", "b"]}),
+    ("/v1/embeddings", {"input": "a"}, {"input": ["a", "b"]}), ("/v1/chat/completions", {"messages": Q}, None)])
+@pytest.mark.parametrize("context", [SOURCES, LORA])
+def test_the_list_of_adapters_is_as_long_as_the_list_of_prompts(path, one, two, context):
+    # A list for one prompt ends the engine, a list that is too long counts adapters in use for ever.
+    assert post(path, {**one, "lora_path": ["a"]}, context).body["lora_path"] == "a"
+    assert post(path, {**one, "lora_path": [None]}, context).body.get("lora_path") is None
+    for wrong in (["a", "a"], ["a", None], ["a"] * 3):
+        assert refused(path, {**one, "lora_path": wrong}, context).param == "lora_path"
+    if two:
+        assert post(path, {**two, "lora_path": ["a", None]}, context).body["lora_path"] == ["a", None]
+        assert "number of prompts is 2" in refused(path, {**two, "lora_path": ["a"]}, context).message
+        assert refused(path, {**two, "lora_path": ["a"] * 3}, context).param == "lora_path"
+
+
 @pytest.mark.parametrize("path", ["/generate", "/encode", "/classify"])
 @pytest.mark.parametrize("number", ["x", ["x"], "", 0])
 def test_the_engines_own_number_of_an_adapter_is_refused(path, number):
