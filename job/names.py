@@ -128,7 +128,7 @@ def _for_each(listed: list[Any], prompts: shape.Prompts) -> Any:
     if prompts.field and len(listed) != prompts.count:
         raise JobError(f"`lora_path` is a list of {len(listed)}, and the number of prompts is {prompts.count}: give "
                        "one name, or one for each prompt.", param="lora_path")
-    return listed if prompts.listed or not prompts.field else listed[0]
+    return listed if len(listed) > 1 else listed[0]  # of a list of one prompt some routes make a single one
 
 
 def _others(context: Context) -> bool:

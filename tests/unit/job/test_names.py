@@ -214,7 +214,9 @@ def test_an_adapter_of_the_start_with_two_names_is_asked_for_by_the_one_that_is_
 @pytest.mark.parametrize("path, one, two", [
     ("/generate", {"text": "a"}, {"text": ["a", "b"]}), ("/generate", {"input_ids": [1]}, {"input_ids": [[1], [2]]}),
     ("/encode", {"text": "a"}, {"text": ["a", "b"]}), ("/v1/completions", {"prompt": "a"}, {"prompt": ["a", "b"]}),
-    ("/v1/embeddings", {"input": "a"}, {"input": ["a", "b"]}), ("/v1/chat/completions", {"messages": Q}, None)])
+    ("/v1/embeddings", {"input": "a"}, {"input": ["a", "b"]}),
+    ("/v1/embeddings", {"input": [{"text": "a"}]}, {"input": [{"text": "a"}, {"text": "b"}]}),
+    ("/v1/chat/completions", {"messages": Q}, None)])
 @pytest.mark.parametrize("context", [SOURCES, LORA])
 def test_the_list_of_adapters_is_as_long_as_the_list_of_prompts(path, one, two, context):
     # A list for one prompt ends the engine, a list that is too long counts adapters in use for ever.
@@ -223,6 +225,8 @@ def test_the_list_of_adapters_is_as_long_as_the_list_of_prompts(path, one, two, 
     for wrong in (["a", "a"], ["a", None], ["a"] * 3):
         assert refused(path, {**one, "lora_path": wrong}, context).param == "lora_path"
     if two:
+        several = {name: value[:1] for name, value in two.items()}
+        assert post(path, {**several, "lora_path": ["a"]}, context).body["lora_path"] == "a"
         assert post(path, {**two, "lora_path": ["a", None]}, context).body["lora_path"] == ["a", None]
         assert "number of prompts is 2" in refused(path, {**two, "lora_path": ["a"]}, context).message
         assert refused(path, {**two, "lora_path": ["a"] * 3}, context).param == "lora_path"
