@@ -55,6 +55,7 @@ class Adapters:
         self._hub = Hub.of(settings, environ)
         self._server, self._model_path = fit.Server(), ""
         self._base: base.Base | None = None  # read for the first adapter: no start waits for it
+        self._at_start: Mapping[str, str] = {}
         self.sources = Sources(settings.lora.places)
         self._loader = self._loader_of(None, {})
 
@@ -77,7 +78,7 @@ class Adapters:
         named = tuple(map(str, modules)) if isinstance(modules, list) else ()
         self._server = fit.Server(rank if type(rank) is int else None, () if "all" in named else named)
         self._model_path = str(model.get("model_path") or "")
-        self.sources = Sources(self._settings.lora.places, present)
+        self.sources, self._at_start = Sources(self._settings.lora.places, present), present
         self._loader = self._loader_of(limit if type(limit) is int else None, present)
         log(f"adapters: rank up to {rank}, modules {' '.join(named) or 'unknown'}, {limit or 'any number'} loaded at "
             f"once; {len(self.sources.offered())} can be listed now")
@@ -141,6 +142,16 @@ class Adapters:
         return folder
 
     def _looked_at(self, name: str, folder: Path) -> None:
+        if self._at_start.get(name) != str(folder):  # such a one comes back as the engine had it, pickled weights too
+            self._check(name, folder)
+        # SGLang reads it in the process that computes, and everything waits meanwhile: so from memory.
+        buffer = bytearray(_BLOCK)
+        for file in folder.glob("*.safetensors"):
+            with open(file, "rb", buffering=0) as f:
+                while f.readinto(buffer):
+                    pass
+
+    def _check(self, name: str, folder: Path) -> None:
         if self._base is None:
             self._base = base.of(self._model_folder(), self._settings.model_names[::-1])
         fit.check(name, folder, self._server, self._base)
@@ -148,12 +159,6 @@ class Adapters:
         made_for = config.get("base_model_name_or_path")
         if made_for and not any(str(made_for).casefold() == known.casefold() for known in self._base.names):
             log(f"adapter {name}: it says that it was made for {str(made_for)[:80]}, and its sizes fit", "debug")
-        # SGLang reads it in the process that computes, and everything waits meanwhile: so from memory.
-        buffer = bytearray(_BLOCK)
-        for file in folder.glob("*.safetensors"):
-            with open(file, "rb", buffering=0) as f:
-                while f.readinto(buffer):
-                    pass
 
 
 def _place(root: str) -> str:
