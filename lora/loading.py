@@ -231,8 +231,9 @@ class Loader:
                                  type="server_error", param="model", code=500)
             self._fail(name, error)
             return True
+        unloading = self._table.full
         try:
-            if self._table.full:
+            if unloading:
                 if (victim := self._table.victim(waiter.wanted)) is None:
                     return False
                 await self._unload(victim, life)
@@ -246,7 +247,7 @@ class Loader:
                 log(f"adapter {name}: the engine did not answer ({type(broke).__name__})", "warn")
                 self._fail(name, JobError(f"The engine did not load the adapter {name[:60]!r} in time; try again.",
                                           type="overloaded_error", code=503))
-            else:
+            elif not unloading:  # else this one was not even there
                 self.died([waiter.wanted[name]], life)
         return True
 

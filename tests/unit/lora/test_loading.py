@@ -280,6 +280,20 @@ async def test_an_engine_that_died_with_it_twice_before_an_answer():
     await fake.use(("c",))
 
 
+async def test_an_engine_that_died_while_it_made_room_did_not_die_of_what_was_waited_for():
+    fake, restart = Fake(limit=1, present={"old": False}), Fake.restart
+    fake.dies_of = {"old"}
+
+    def restarted() -> None:
+        restart(fake)
+        if fake.life == 4:
+            fake.dies_of = set()
+
+    fake.restart = restarted
+    await fake.use(("a",))
+    assert fake.loaded == {"a"} and fake.life == 4
+
+
 async def test_closing_ends_what_is_under_way():
     fake = Fake()
     fake.hold("prepare a")
