@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -141,7 +142,10 @@ class Ending:
 
 
 def _on_its_way() -> bool:
-    """Whether what the main thread does is done on account of the exit: in a `finally`, or at a context's end."""
+    """Whether what the main thread does is done on account of the exit: in a `finally`, at a context's end, or where
+    the interpreter waits for other threads before it calls what `atexit` knows."""
+    if not threading.main_thread().is_alive():  # so Python has it there: another exit would end that waiting
+        return True
     error = sys.exception()
     while error is not None and not isinstance(error, _Leaving):
         error = error.__context__

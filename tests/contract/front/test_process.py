@@ -70,6 +70,15 @@ def early_before_a_slow_end_of_the_interpreter():
     last = Slow()
     early()
 
+def early_while_another_thread_has_more_to_do():
+    def more(seconds=5 * process._AGAIN):
+        time.sleep(seconds)
+        say("all of it")
+    try:
+        early()
+    finally:
+        threading.Thread(target=more).start()
+
 def early_and_slow():
     try:
         early()
@@ -133,6 +142,11 @@ async def test_an_orderly_end_is_not_disturbed():
 
 async def test_nor_is_the_interpreters_own_end():
     assert await lives("early_before_a_slow_end_of_the_interpreter", signal.SIGTERM) == (0, ["up", "ended"])
+
+
+async def test_what_other_threads_have_to_finish_is_waited_for():
+    status, lines = await lives("early_while_another_thread_has_more_to_do", signal.SIGTERM)
+    assert status == 0 and lines == ["up", "ended", "all of it"]
 
 
 async def test_a_second_signal_ends_at_once():
