@@ -70,7 +70,9 @@ class Accounts:
 
     def take(self, number: int, which: str, amount: int, patience: float | None) -> None:
         """It asks for so many bytes, for so many seconds; None: for as long as it takes."""
-        self._taking[number] = asyncio.get_running_loop().create_task(self._take(number, which, amount, patience))
+        task = asyncio.get_running_loop().create_task(self._take(number, which, amount, patience))
+        self._taking[number] = task
+        task.add_done_callback(lambda _: self._taking.pop(number, None))  # also of one that never began
 
     async def _take(self, number: int, which: str, amount: int, patience: float | None) -> None:
         room = self._rooms[which]
@@ -79,8 +81,6 @@ class Accounts:
             self._taken[which] += got
         except TimeoutError:
             got = None
-        finally:
-            del self._taking[number]
         self._send(["room", number, got, which])
 
     def untake(self, number: int) -> None:

@@ -102,3 +102,13 @@ async def test_who_may_not_wait_has_what_is_free_or_is_told_at_once_that_nothing
     with pytest.raises(TimeoutError):
         await asking
     assert room.free == 0 and not pair.asked
+
+
+async def test_what_is_asked_for_and_not_any_more_at_once_is_forgotten():
+    pair = Pair(Room(100))
+    asking = asyncio.create_task(pair.far.take(60))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await pair.carry()  # both messages in one turn
+    assert not pair.account._taking
