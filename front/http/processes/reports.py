@@ -16,6 +16,7 @@ LOST = JobError("The front process that carried this request ended.", type="serv
 # What is carried as it is.
 _PLAIN = ("id", "request_id", "trace_id", "model", "began", "ended", "last", "queued", "ttft", "chunks", "bytes",
           "status", "reason", "outcome", "kind")
+_NAME = 1000  # characters of a model's name: callers may choose what follows the served one, where there are adapters
 
 
 class Reporting(Meter):
@@ -55,6 +56,7 @@ class Reporting(Meter):
     def ended(self, record: Record) -> None:
         self._tell_begun()
         super().ended(record)
+        record.model = record.model and record.model[:_NAME]
         told = [getattr(record, name) for name in _PLAIN]
         error = record.error and [record.error_type, record.error.code]
         self._send(["ended", self._numbers.pop(record), told, list(record.usage), error])

@@ -48,6 +48,16 @@ async def test_a_request_that_ended_there_is_told_here_in_all_that_counts():
     assert (front.open, owner.open) == (0, 0) and owner.outcomes == front.outcomes
 
 
+async def test_a_name_as_long_as_a_body_is_not_carried():
+    front, _owner, kept, _reports, carry = pair()
+    record = front.begin("http", "/v1/chat/completions")
+    record.planned("/v1/chat/completions", "tiny:" + "é" * 20_000_000)
+    record.end(200)
+    carry()
+    [told] = kept.ends
+    assert len(told.model) == 1000 and told.model.startswith("tiny:é")
+
+
 async def test_one_that_ends_at_once_and_one_that_fails():
     front, owner, kept, _reports, carry = pair()
     record = front.begin("http", "/generate")
