@@ -75,6 +75,7 @@ class Fronts:
         self.falls = 0  # front processes that ended by themselves
         self._worker: Worker | None = None
         self._leaving = self._ending = False
+        self._news = asyncio.Event()  # one is up, or gone, or all are to leave
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ------------------------------------------------------------ their life
@@ -88,12 +89,17 @@ class Fronts:
     async def _start(self, number: int) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            front = _Front(number, _begun(theirs.fileno(), self._listener.fileno()), self._meter, self._rooms)
-        self._fronts.add(front)
+            try:
+                process = _begun(theirs.fileno(), self._listener.fileno())
+            except OSError:
+                ours.close()
+                raise
+        front = _Front(number, process, self._meter, self._rooms)
         front.channel = Channel(lambda message: self._heard(front, message), lambda: self._lost(front))
-        await front.channel.open(ours)
         front.send(["hello", base64.b64encode(pickle.dumps(self._settings)).decode()])
         front.send(self._standing())
+        self._fronts.add(front)  # from now on it hears what all hear
+        await front.channel.open(ours)
 
     def _lost(self, front: _Front) -> None:
         front.channel = None
@@ -105,6 +111,7 @@ class Fronts:
             self._tell(self.ledger.leave(front))
         front.up.set()
         front.drained.set()
+        self._news.set()
         self._spawn(self._after(front))
 
     async def _after(self, front: _Front) -> None:
@@ -115,19 +122,23 @@ class Fronts:
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         utils.log(f"front process {front.number} ended ({how}): what it carried is lost", "error")
         self._restarts.succeeded()  # no longer pauses: if they do not help soon, another worker does
-        pause = self._restarts.take(awake())
-        if pause is None:
-            self._give_up(f"Front processes ended {_FALLS + 1} times within {_WINDOW:.0f} s: the worker ends.")
-            return
-        if self._leaving:
-            return
-        await asyncio.sleep(pause)
-        if not self._leaving:
-            await self._start(front.number)
+        while (pause := self._restarts.take(awake())) is not None:
+            if not self._leaving:
+                await asyncio.sleep(pause)
+            if self._leaving:
+                return
+            try:
+                return await self._start(front.number)
+            except OSError as error:  # no memory, or no process more
+                utils.log(f"front process {front.number} cannot be started: {error.strerror}; again later", "error")
+        self._give_up(f"Front processes ended {_FALLS + 1} times within {_WINDOW:.0f} s: the worker ends.")
 
     async def _watch(self) -> None:
         while True:
+            before = awake()
             await asyncio.sleep(_LOOK_EVERY)
+            if awake() - before > 2 * _LOOK_EVERY:  # it was held up itself, and what they said lies unread
+                continue
             for front in list(self._fronts):
                 patience = _SILENT if front.up.is_set() else _LOADING
                 if awake() - front.heard_at > patience:
@@ -149,13 +160,11 @@ class Fronts:
     async def serve(self, worker: Worker, limit: int) -> bool:
         """Have them accept connections, with what `worker` knows, as soon as all of them can, with `limit` requests at
         once. False when the worker ends instead."""
-        while waiting := [front for front in self._fronts if not front.up.is_set()] or not self._fronts:
+        while not self._fronts or not all(front.up.is_set() for front in self._fronts):
             if self._leaving:
                 return False
-            if waiting is True:
-                await asyncio.sleep(0.1)  # between two tries
-            else:
-                await asyncio.wait([self._spawn(front.up.wait()) for front in waiting])
+            self._news.clear()
+            await self._news.wait()
         self._worker, self.ledger = worker, Ledger(limit, self._settings.http.queue_seconds > 0)
         for front in self._fronts:
             self._open(front)
@@ -170,6 +179,7 @@ class Fronts:
     def leave(self) -> None:
         """No front takes requests any more."""
         self._leaving = True
+        self._news.set()
         self._all(["leave"])
 
     async def drain(self, deadline: float) -> None:
@@ -194,6 +204,9 @@ class Fronts:
         self._leaving = self._ending = True
         self._all(["end"])
         fronts = list(self._fronts)
+        for front in fronts:
+            if not front.up.is_set():  # it loads, or is stuck: there is nothing to finish
+                front.process.kill()
         if waits := [self._spawn(front.over.wait()) for front in fronts]:
             await asyncio.wait(waits, timeout=_PARTING)
         for front in fronts:
@@ -231,6 +244,7 @@ class Fronts:
             self._spawn(self._answered(front, *about))
         elif word == "up":
             front.up.set()
+            self._news.set()
             if self._worker is not None and not self._leaving:
                 self._open(front)
         elif word == "drained":

@@ -241,6 +241,21 @@ async def test_what_runs_anywhere_is_finished_at_the_end_and_nothing_new_begins(
     assert not any(map(alive, found)) and "Traceback" not in http.worker.output
 
 
+async def test_an_end_before_all_processes_are_up_waits_for_none_of_them(start):
+    http = await start(HTTP_PROCESSES="2", DRAIN_TIMEOUT="0.5")
+
+    async def one():
+        return fronts(http)
+
+    os.kill((await until(one))[0], signal.SIGSTOP)
+    await http.worker.line("start report")  # all that the worker still waits for is that process
+    for _ in range(50):
+        assert await http.stage() == 204
+    http.worker.process.send_signal(signal.SIGTERM)
+    assert await http.worker.ended(60) == 0
+    assert "Traceback" not in http.worker.output
+
+
 async def test_what_is_not_done_in_time_is_failed_everywhere(start):
     http = await ready(start, 2, DRAIN_TIMEOUT="0.5")
     found = await spread(http, 8)
