@@ -120,7 +120,8 @@ class HttpFront:
             await self._open(stack, worker, limit or AT_ONCE)
             self._worker = self._view.worker = worker
             self._view.changed()
-            utils.log(f"serving over HTTP with up to {self.passage.limit} requests at once")
+            if not self._leaving:
+                utils.log(f"serving over HTTP with up to {self.passage.limit} requests at once")
             await self._drain(worker, await self._stopping)
 
     def _in_a_thread(self) -> asyncio.Future[tuple[Worker, int | None]]:
