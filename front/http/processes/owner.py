@@ -185,18 +185,18 @@ class Fronts:
     async def drain(self, deadline: float) -> None:
         """Until nothing runs in them; what still does at `deadline` (clock.awake) is failed. After `leave`."""
         await self._drained(deadline - awake())
-        for front in self._serving:
+        for front in self.serving:
             if not front.drained.is_set():
                 front.send(["fail"])
         await self._drained(CLOSING + 1.0)
 
     @property
-    def _serving(self) -> list[_Front]:
+    def serving(self) -> list[_Front]:
         """Those that were told to; what has just been started carries nothing."""
         return [front for front in self._fronts if front in self.ledger.held]
 
     async def _drained(self, patience: float) -> None:
-        if waits := [self._spawn(front.drained.wait()) for front in self._serving]:
+        if waits := [self._spawn(front.drained.wait()) for front in self.serving]:
             await asyncio.wait(waits, timeout=max(0.0, patience))
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 import utils
 from front import process
 from front.http import listening
+from front.http.manners import Stage
 from front.http.processes.owner import Fronts
 from front.http.serve import HttpFront, Passage
 from meter.requests import Meter
@@ -40,6 +41,11 @@ class ManyFronts(HttpFront):
     @property
     def running(self) -> int:
         return self.meter.open
+
+    def stage(self) -> Stage:
+        """Ready as long as a process is there that carries requests."""
+        stage = super().stage()
+        return stage if stage is not Stage.READY or self._fronts and self._fronts.serving else Stage.STARTING
 
     def _stop(self, patience: float) -> None:
         super()._stop(patience)

@@ -13,7 +13,7 @@ from meter.catalogue import PREFIX
 from tests.contract.front.http_worker import CHAT, KEY, start
 from tests.contract.front.test_engine_lost import children, guards_of
 from tests.contract.meter.test_metrics import scraped
-from tests.support import say
+from tests.support import free_port, say
 
 __all__ = ["start"]
 
@@ -210,6 +210,17 @@ async def test_processes_that_do_not_stay_alive_end_the_worker_with_the_reason(s
             await asyncio.sleep(0.05)
     assert await http.worker.ended() == 1
     assert "Front processes ended" in http.worker.output
+
+
+async def test_health_on_a_port_of_its_own_is_not_ready_while_nobody_carries_requests(start):
+    port = str(free_port())
+    http = await start(HTTP_PROCESSES="2", PORT_HEALTH=port)
+    await http.becomes(200, port=port)
+    for pid in fronts(http):
+        os.kill(pid, signal.SIGKILL)
+    assert set(await http.becomes(204, port=port)) <= {200, 204}
+    assert await status(http, {"text": "Paris."}) == 200  # it waits to be accepted
+    await http.becomes(200, port=port)
 
 
 async def test_a_worker_that_is_killed_leaves_nothing_behind(start):
