@@ -40,10 +40,10 @@ def cache(model: Model, serving: Serving) -> Cache:
     """Of one GPU of `serving`. Raises FitError for an unknown kv_cache_dtype."""
     kind = _kind(model, serving)
     stage = serving.pp_size
-    full = float(_layers(model.count("full", "both"), stage)) * _layer(model, serving, "full", kind)
-    sliding = float(_layers(model.count("sliding"), stage)) * _layer(model, serving, "sliding", kind)
+    full = _all(model, serving, ("full", "both"), "full", kind)
+    sliding = _all(model, serving, ("sliding",), "sliding", kind)
     if serving.disable_hybrid_swa_memory:
-        full, sliding = full + float(_layers(model.count("sliding"), stage)) * _layer(model, serving, "full", kind), 0.0
+        full, sliding = full + _all(model, serving, ("sliding",), "full", kind), 0.0
     full += _indexer(model, stage)
     full, sliding = _with_draft(model, serving, full, sliding, kind)
     ratio = serving.swa_full_tokens_ratio or _SWA_RATIO
@@ -75,6 +75,12 @@ def _layers(total: int, stages: int) -> int:
     return -(-total // stages)
 
 
+def _all(model: Model, serving: Serving, kinds: tuple[str, ...], attention: str, kind: str) -> float:
+    """Of the layers of these kinds in the fullest stage, if their cache is like that of `attention`."""
+    layers = _layers(model.count(*kinds), serving.pp_size)
+    return layers * _layer(model, serving, attention, kind) if layers else 0.0
+
+
 def _layer(model: Model, serving: Serving, attention: str, kind: str) -> float:
     size = element(kind, model.bytes_of(serving.dtype))
     if model.latent:
@@ -85,6 +91,8 @@ def _layer(model: Model, serving: Serving, attention: str, kind: str) -> float:
             return model.latent + model.latent // 128 * 4 + model.rope_dim * 2
         return values * size
     _, kv_heads, keys, values = weights.head_shape(model, attention)
+    if min(kv_heads, keys, values) <= 0:
+        raise FitError("this config.json does not name the heads of the attention in a way that is known here")
     return max(1, kv_heads // serving.attention_tp) * (keys + values) * size
 
 

@@ -43,6 +43,8 @@ _PLAIN_MLP = frozenset((
 # Biases on query, key and value that config.json does not tell of.
 _QKV_BIAS = frozenset(("qwen", "qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text",
                        "chatglm", "gpt2", "bert", "roberta", "xlm-roberta", "opt", "phi", "starcoder2"))
+# Four times the hidden size, where config.json names no other: srt/models/gpt2.py, gpt_j.py, gpt_bigcode.py.
+_FOURFOLD_MLP = frozenset(("gpt2", "gptj", "gpt_bigcode"))
 _COMPRESSED = "DeepseekV4"
 # multimodal_breakable_cuda_graph_supported_model_archs: the others that see images have no graphs of prefill.
 _IMAGE_GRAPHS = frozenset((
@@ -81,12 +83,28 @@ def tied_by_default(model_type: str) -> bool:
 
 def has_head(architecture: str) -> bool:
     """Whether there is an output head over the vocabulary."""
+    if architecture.endswith(("ChatGLMModel", "ChatModel", "LMModel", "LMHeadModel")):
+        return True  # these generate, whatever their names say: QWenLMHeadModel, InternVLChatModel
     return not architecture.endswith(("Model", "ForSequenceClassification", "RewardModel", "ForMaskedLM"))
 
 
 def gated(model: Model) -> bool:
     """Whether an MLP has a gate: three matrices in place of two."""
     return model.type not in _PLAIN_MLP
+
+
+def mlp_size(model: Model) -> int:
+    """The inner size of a dense MLP; 0 where config.json does not tell it."""
+    if size := hidden_inner(model.text, "intermediate_size_mlp", "ffn_hidden_size", "intermediate_size", "n_inner",
+                            "ffn_dim", "block_ff_dim"):
+        return size // 2 if model.type == "qwen" else size  # the first Qwen counts both of its matrices
+    return 4 * model.hidden if model.type in _FOURFOLD_MLP else 0
+
+
+def expert_size(model: Model) -> int:
+    """The inner size of a routed expert; 0 where config.json does not tell it."""
+    return hidden_inner(model.text, "moe_intermediate_size", "expert_hidden_dim", "moe_ffn_hidden_size",
+                        "expert_ffn_hidden_size", "intermediate_size", "ffn_hidden_size")
 
 
 def qkv_bias(model: Model) -> bool:

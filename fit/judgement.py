@@ -13,7 +13,7 @@ from fit.gpus import COUNTS, POOLS, Gpu
 from fit.model import FitError, Model
 from fit.reserve import IMAGES, Reserve, reserve
 from fit.serving import Serving
-from fit.weights import parameters
+from fit.weights import parameters, unknown
 
 MOST_REQUESTS = 4096  # resolve_max_num_reqs in srt/mem_cache/kv_cache_configurator.py
 LEAST_REQUESTS = 2048
@@ -186,6 +186,9 @@ def _notes(model: Model, serving: Serving) -> tuple[str, ...]:
     notes = []
     if families.compressed(model):
         notes.append("the compressed cache of DeepSeek V4 is not known: its tokens are counted as plain ones")
+    if missing := unknown(model):
+        notes.append(f"config.json does not name {' or '.join(missing)}: the files of the weights are counted, and "
+                     "their parameters are more than is said")
     if vision.unknown(model):
         notes.append("the size of its vision or audio tower stands in no usual key: it is not counted")
     if serving.draft is None and (serving.speculative_algorithm or "").upper() in ("EAGLE", "EAGLE3", "STANDALONE",

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from fit import quantization
-from fit.model import Model
+from fit.model import FitError, Model
 from fit.serving import Serving
-from fit.weights import Part, parts
+from fit.weights import Part, parts, unknown
 
 
 def weights(model: Model, serving: Serving, file_bytes: int | None = None) -> int:
     """Of the model, its draft model and its adapters, on the GPU that holds the most.
 
     file_bytes: of all files of the model. They count where the server holds what lies in them; a method that it
-    quantises with while it loads (--quantization fp8 of 16-bit weights) makes less of them.
+    quantises with while it loads (--quantization fp8 of 16-bit weights) makes less of them. Raises FitError where the
+    shapes have to do and config.json does not tell all of them.
     """
     every = parts(model)
+    counted = file_bytes is not None and every and _as_stored(model, serving)
+    if not counted and (missing := unknown(model)):
+        raise FitError(f"this config.json does not name {' or '.join(missing)} in a way that is known here: name a "
+                       "folder with the weights themselves, whose files are counted")
     held = sum(_bytes(part, model, serving) * _share(part, serving) for part in every)
-    if file_bytes is not None and every and _as_stored(model, serving):
+    if file_bytes is not None and counted:
         stored = [part for part in every if not part.made]
         whole = sum(_bytes(part, model, serving) for part in stored)
         made = sum(_bytes(part, model, serving) * _share(part, serving) for part in every if part.made)

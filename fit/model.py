@@ -22,6 +22,7 @@ _TEXT = ("text_config", "llm_config", "language_config", "thinker_config", "talk
 _CONTEXT = ("max_sequence_length", "seq_length", "max_seq_len", "model_max_length", "max_position_embeddings")
 _KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
 _EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+_CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "top_k_experts")
 _FEWER_BYTES = {"float16": 2, "bfloat16": 2, "half": 2, "float32": 4, "float": 4}
 
 
@@ -43,7 +44,8 @@ class Model:
         while isinstance(level, Mapping):
             found |= {key: value for key, value in level.items() if value is not None}
             level = next((level[key] for key in _TEXT if isinstance(level.get(key), Mapping)), None)
-        return found
+        mlps = found.get("ffn_config")  # DBRX has the sizes of its experts here
+        return {**mlps, **found} if isinstance(mlps, Mapping) else found
 
     def whole(self, *names: str, default: int = 0) -> int:
         """The first of these keys that is a number; `default` where none is."""
@@ -82,7 +84,7 @@ class Model:
 
     @property
     def vocabulary(self) -> int:
-        return self.whole("vocab_size")
+        return self.whole("vocab_size", "padded_vocab_size")
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -94,7 +96,8 @@ class Model:
 
     @property
     def head_dim(self) -> int:
-        return self.whole("head_dim", "attention_head_dim") or (self.hidden // self.heads if self.heads else 0)
+        return self.whole("head_dim", "attention_head_dim", "kv_channels") or (
+            self.hidden // self.heads if self.heads else 0)
 
     @property
     def value_dim(self) -> int:
@@ -126,6 +129,11 @@ class Model:
     def experts(self) -> int:
         """Routed experts of a layer that has any."""
         return self.whole(*_EXPERTS)
+
+    @property
+    def untold_experts(self) -> bool:
+        """Whether a router chooses some of its experts and no key says how many there are."""
+        return self.whole(*_CHOSEN) > 0 and self.whole(*_EXPERTS, default=-1) < 0
 
     @property
     def tied(self) -> bool:

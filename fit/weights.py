@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
 def parts(model: Model) -> list[Part]:
     """All parts of the model and of its vision tower; those of layers for multi-token prediction are left out."""
-    hidden, vocabulary, text = model.hidden, model.vocabulary, model.text
+    hidden, vocabulary = model.hidden, model.vocabulary
     found = [Part("embedding", vocabulary * hidden, layers=False)]
     if model.has_head and not model.tied:
         found.append(Part("head", vocabulary * hidden, layers=False))
@@ -41,8 +41,7 @@ def parts(model: Model) -> list[Part]:
     if state:
         found += [part._replace(parameters=part.parameters * state) for part in _state_layer(model)]
     dense = sum(layer.mlp == "dense" for layer in model.layers)
-    inner = families.hidden_inner(text, *_DENSE_INNER)
-    found.append(Part("mlp", dense * _matrices(model) * hidden * inner, "linear"))
+    found.append(Part("mlp", dense * _matrices(model) * hidden * families.mlp_size(model), "linear"))
     if sparse := sum(layer.mlp == "experts" for layer in model.layers):
         found += [part._replace(parameters=part.parameters * sparse) for part in _experts(model)]
     norms = 4 if model.type.startswith(("gemma2", "gemma3", "gemma4", "glm4")) else 2
@@ -62,7 +61,14 @@ def parameters(model: Model) -> int:
     return sum(part.parameters for part in parts(model) if not part.made)
 
 
-_DENSE_INNER = ("intermediate_size_mlp", "ffn_hidden_size", "intermediate_size", "n_inner", "ffn_dim", "block_ff_dim")
+def unknown(model: Model) -> tuple[str, ...]:
+    """What config.json does not tell, or in other words than the usual, without which parameters are missing above."""
+    mlps = {layer.mlp for layer in model.layers}
+    sizes = {"the size of the vocabulary": model.vocabulary,
+             "the size of an MLP": families.mlp_size(model) if "dense" in mlps else 1,
+             "the number of experts": 0 if model.untold_experts else 1,
+             "the size of an expert": families.expert_size(model) if "experts" in mlps else 1}
+    return tuple(what for what, size in sizes.items() if size <= 0)
 
 
 def _matrices(model: Model) -> int:
@@ -118,8 +124,7 @@ def _latent_attention(model: Model) -> list[Part]:
 
 def _experts(model: Model) -> list[Part]:
     text, hidden, matrices = model.text, model.hidden, _matrices(model)
-    inner = families.hidden_inner(text, "moe_intermediate_size", "expert_hidden_dim", "moe_ffn_hidden_size",
-                                  "intermediate_size")
+    inner = families.expert_size(model)
     shared = families.hidden_inner(text, "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size",
                                    "shared_intermediate_size")
     if not shared:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fit import Model, Serving
+from fit import FitError, Model, Serving, judge
 from fit.load import weights
 from fit.weights import parameters, parts
 from tests.unit.fit import configs
@@ -100,3 +100,44 @@ def test_a_draft_model_is_held_beside():
     draft = Serving(tp_size=1, speculative_algorithm="STANDALONE", draft=configs.QWEN3_0_6B)
     model = Model(configs.QWEN3_8B)
     assert weights(model, draft) == weights(model, WHOLE) + weights(Model(configs.QWEN3_0_6B), WHOLE)
+
+
+@pytest.mark.parametrize(("config", "published"), [
+    ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12,
+      "n_positions": 1024, "vocab_size": 50257, "n_inner": None}, 124_439_808),
+    ({"architectures": ["DbrxForCausalLM"], "model_type": "dbrx", "d_model": 6144, "n_layers": 40, "n_heads": 48,
+      "vocab_size": 100352, "attn_config": {"kv_n_heads": 8}, "tie_word_embeddings": False,
+      "ffn_config": {"ffn_hidden_size": 10752, "moe_num_experts": 16}}, 131_596_523_520),
+    ({"architectures": ["ChatGLMModel"], "model_type": "chatglm", "hidden_size": 4096, "num_layers": 28,
+      "num_attention_heads": 32, "ffn_hidden_size": 13696, "kv_channels": 128, "multi_query_attention": True,
+      "multi_query_group_num": 2, "padded_vocab_size": 65024, "seq_length": 8192}, 6_243_584_000),
+    ({"architectures": ["QWenLMHeadModel"], "model_type": "qwen", "hidden_size": 4096, "num_hidden_layers": 32,
+      "num_attention_heads": 32, "intermediate_size": 22016, "kv_channels": 128, "vocab_size": 151936,
+      "tie_word_embeddings": False}, 7_721_324_544)])
+def test_sizes_that_stand_elsewhere_or_nowhere(config, published):
+    """Defaults of configuration classes, and the keys of models that bring their own code."""
+    assert parameters(Model(config)) == pytest.approx(published, rel=0.002)
+
+
+@pytest.mark.parametrize(("changed", "named"), [
+    ({"intermediate_size": None}, "an MLP"), ({"intermediate_size": "14336"}, "an MLP"),
+    ({"intermediate_size": -1}, "an MLP"), ({"num_experts_per_tok": 8, "n_mlps": 64}, "the number of experts"),
+    ({"vocab_size": None}, "the vocabulary"),
+    ({"num_experts": 8, "intermediate_size": None}, "an expert")])
+def test_a_model_whose_sizes_are_not_told_does_not_fit_by_what_is_missing(changed, named):
+    config = {**configs.LLAMA_70B, **changed}
+    with pytest.raises(FitError, match=f"does not name the [a-z ]*{named.removeprefix('the ')}"):
+        judge(config, "ADA_24")
+    # Its files tell the bytes, if not the parameters.
+    found = judge(config, "ADA_24", weight_bytes=140 << 30)
+    assert not found.starts and any(named in note for note in found.notes)
+    with pytest.raises(FitError, match=named):  # whose files are not what the server would hold
+        judge(config, "ADA_24", weight_bytes=140 << 30, quantization="fp8")
+
+
+@pytest.mark.parametrize("changed", [
+    {"num_attention_heads": None, "num_key_value_heads": None}, {"num_attention_heads": -64},
+    {"num_key_value_heads": -8}, {"head_dim": -128}])
+def test_a_model_whose_heads_are_not_told_has_no_cache_that_costs_nothing(changed):
+    with pytest.raises(FitError, match="does not name the heads"):
+        judge({**configs.LLAMA_8B, "head_dim": None, **changed}, "ADA_24", weight_bytes=15 << 30)
