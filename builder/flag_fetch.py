@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -27,7 +28,11 @@ def fetched(version: str) -> dict[str, Any]:
     """The snapshot of that SGLang, or of the newest that pip finds for `NEWEST`. Takes the download and some 10 s."""
     from local import environments
 
-    python = str(environments.engine_python())
+    try:
+        # Standard output is the report's own: the workflow makes an issue of it.
+        python = str(environments.engine_python(lambda line: print(line, file=sys.stderr, flush=True)))
+    except environments.SetupError as error:
+        raise FetchError(str(error)) from error
     with tempfile.TemporaryDirectory() as folder:
         wanted = "sglang" if version == NEWEST else f"sglang=={version}"
         _run([python, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps", "--quiet",

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from builder import flag_drift, flag_fetch, flag_snapshot
+from local import environments
 from tests.flag_samples import SNAPSHOTS
 
 OLD, NEW = sorted(SNAPSHOTS)
@@ -126,6 +127,16 @@ else:
 @pytest.mark.parametrize(("version", "asked"), [("newest", "sglang"), ("0.9.9", "sglang==0.9.9")])
 def test_a_wheel_is_read_before_what_is_installed(fetching, version, asked):
     assert flag_fetch.fetched(version) == {"sglang": asked, "flags": {}}
+
+
+def test_an_engine_that_cannot_be_made_is_no_drift(monkeypatch, capsys):
+    def made(progress):
+        progress("installing SGLang ...")
+        raise environments.SetupError("pip failed with status 1")
+    monkeypatch.setattr(environments, "engine_python", made)
+    assert flag_drift.main([NEW, "newest"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == "installing SGLang ...\npip failed with status 1\n"
 
 
 def test_a_failed_download_says_what_pip_said(fetching):
