@@ -69,6 +69,9 @@ def _changes(config: Mapping[str, Any], now: Judgement, least: int
         yield "MEM_FRACTION_STATIC", f"{now.wanted_fraction:.2f}", now.count, {"mem_fraction_static": None}
     if serving.mem_fraction_static is None and (serving.chunked_prefill_size or 8192) > 2048:
         yield "CHUNKED_PREFILL_SIZE", "2048", now.count, {"chunked_prefill_size": 2048}
+    whole = serving.chunked_prefill_size is not None and serving.chunked_prefill_size <= 0  # prompts in one piece
+    if serving.mem_fraction_static is None and whole and now.context < serving.max_prefill_tokens:
+        yield "MAX_PREFILL_TOKENS", str(now.context), now.count, {"max_prefill_tokens": now.context}
     if not quantization.method(model, serving.quantization).name:
         yield "QUANTIZATION", "fp8", now.count, {"quantization": "fp8"}
     for count in COUNTS:

@@ -38,7 +38,7 @@ def trouble(config: Mapping[str, Any], found: Judgement, weight_bytes: int | Non
 
 def _too_large(found: Judgement) -> str:
     gpus = f"each of {found.count} GPUs" if found.count > 1 else "the GPU"
-    budget = found.free_bytes * found.mem_fraction / GIB
+    budget = max(0.0, found.free_bytes * found.mem_fraction) / GIB
     return (f"the model will not fit: its weights take about {found.weight_bytes / GIB:.1f} GiB of {gpus}, and of "
             f"{found.free_bytes / GIB:.1f} GiB SGLang gives {budget:.1f} to weights and KV cache "
             f"(mem_fraction_static {found.mem_fraction:.3g})")

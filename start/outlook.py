@@ -38,11 +38,13 @@ def look(server_args: Sequence[str], snapshot: Snapshot, devices: Sequence[Devic
     folder = Path(given.value(model_source.MODEL) or "").expanduser()
     if not devices or (given.value("--device") or "cuda") != "cuda" or not (folder / "config.json").is_file():
         return None
+    load_format = given.value("--load-format") or "auto"
+    if load_format == "gguf":
+        return None
     config = {**(whole.read_json(folder / "config.json") or {}),
               **json.loads(given.value("--json-model-override-args") or "{}")}
     asked = serving.from_flags({item.flag: item.values[0] if item.values else item.on
                                 for item in given.items if item.flag and (item.values or item.on)})
-    load_format = given.value("--load-format") or "auto"
     if (place := given.value(model_source.DRAFT)) and os.path.isdir(place) and Path(place) != folder:
         draft = whole.read_json(Path(place, "config.json"))
         asked = asked.drafting(draft, _weights(Path(place), draft, load_format) if draft else None)

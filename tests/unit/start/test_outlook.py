@@ -89,6 +89,19 @@ def test_nothing_is_judged_that_is_not_on_this_machine(tmp_path):
     assert look() is None
 
 
+def test_nothing_is_judged_of_a_folder_with_a_file_of_its_own_format(model):
+    assert look("--model-path", model(configs.LLAMA_70B), "--load-format", "gguf") is None
+
+
+def test_prompts_in_one_piece_that_leave_no_memory_are_told_as_that(model):
+    """As of a cross-encoder with the settings that SGLang asks for, but for the length of a prompt."""
+    path = model({**configs.QWEN3_0_6B, "max_position_embeddings": 8192})
+    alone = ("--model-path", path, "--chunked-prefill-size", "-1", "--disable-radix-cache")
+    [line] = look(*alone).warnings
+    assert "SGLang gives 0.0 to weights and KV cache" in line and "would do: MAX_PREFILL_TOKENS=8192 (" in line
+    assert look(*alone, "--max-prefill-tokens", "8192").warnings == []
+
+
 @pytest.fixture
 def nvml(monkeypatch):
     """A library with three GPUs, the last of which is smaller."""
