@@ -245,6 +245,13 @@ def test_what_could_not_be_run_is_found(text, said):
             command(each)
 
 
+def test_the_worker_in_the_image_runs_on_its_own_python():
+    """The other Python there is SGLang's, which has none of the worker's packages."""
+    run = re.compile(r"docker run (?:[^\n]*\\\n)*[^\n]*?(\S+)(?: -\w)* handler\.py")
+    said = [found for path in documents.documents() for found in run.findall(path.read_text(encoding="utf-8"))]
+    assert len(said) >= 3 and set(said) == {"/opt/worker/bin/python"}
+
+
 def test_a_here_document_is_what_it_gives():
     [each] = documents.commands("cat > x <<'END'\nA=$b\nEND\n")
     assert each == Command(("cat",), {}, "A=$b\n")

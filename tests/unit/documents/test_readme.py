@@ -9,7 +9,7 @@ import pytest
 
 from tests import documents
 from tests.dockerfile import ROOT
-from tests.unit.builder.test_hub import DOCUMENTED
+from tests.unit.builder.test_hub import DOCUMENTED, FIELDS
 
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -22,6 +22,11 @@ def test_it_is_short():
 @pytest.mark.parametrize("line", ["python3 -m local demo", "python3 -m local test"])
 def test_it_has_the_two_commands(line):
     assert [block for block in documents.blocks(README) if line in block.text.splitlines()]
+
+
+def test_its_examples_ask_what_the_hubs_form_deploys_by_itself():
+    asked = set(re.findall(r"""\bmodel["']?\s*[=:]\s*["']([^"']+)""", TEXT.split("## Ask it")[1].split("\n## ")[0]))
+    assert asked == {FIELDS["MODEL_NAME"]["default"]}
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
