@@ -1,5 +1,6 @@
 """What GitHub is told: workflows, forms, updates. By their schemas, by actionlint, and against what they start here."""
 
+import json
 import os
 import re
 import shutil
@@ -95,7 +96,17 @@ def test_each_commit_has_its_version_behind_it_and_is_the_same_everywhere():
         for action, commit, version in re.findall(r"uses: (actions/[\w-]+)@(\w+)(?: # (v\d+\.\d+\.\d+))?$",
                                                   path.read_text(encoding="utf-8"), re.MULTILINE):
             assert version and pins.setdefault(action, (commit, version)) == (commit, version)
-    assert set(pins) == {"actions/checkout", "actions/cache", "actions/setup-python"}
+    assert set(pins) == {"actions/checkout", "actions/cache", "actions/setup-python", "actions/setup-node"}
+
+
+def test_the_clients_get_a_node_that_they_take():
+    [node] = [step["with"]["node-version"] for where, step in STEPS
+              if where == "ci/tests" and step.get("uses", "").startswith("actions/setup-node@")]
+    lock = json.loads((ROOT / "local/clients/package-lock.json").read_text(encoding="utf-8"))
+    wanted = {found["engines"]["node"] for found in lock["packages"].values()
+              if "node" in found.get("engines", {}) and not isinstance(found["engines"], list)}
+    least = [int(number) for one in wanted for number in re.findall(r">= ?(\d+)", one.split("||")[-1])]
+    assert max(least) <= int(node), "a client asks for a newer Node"
 
 
 @pytest.mark.parametrize("where, step", [(where, step) for where, step in STEPS if "run" in step])
