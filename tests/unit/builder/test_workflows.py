@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from local import environments
 from tests import documents
 from tests.dockerfile import ROOT
 from tests.unit.builder.test_compose import bake
@@ -138,6 +139,25 @@ def test_both_variants_are_built_and_a_release_needs_everything():
 def test_what_a_cache_is_keyed_by_is_there():
     names = {name for _, step in STEPS for name in re.findall(r"'([\w./*-]+)'", step.get("with", {}).get("key", ""))}
     assert names and all(list(ROOT.glob(name)) for name in names)
+
+
+def test_updates_find_every_version_that_is_written_outside_of_requirements():
+    settings = json.loads((ROOT / "renovate.json").read_text(encoding="utf-8"))
+    files = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.*"), *ROOT.glob("local/*"))]
+    found = {}
+    for manager in settings["customManagers"]:
+        for pattern in manager["managerFilePatterns"]:
+            for file in filter(re.compile(pattern.strip("/")).search, files):
+                text = (ROOT / file).read_text(encoding="utf-8")
+                for said in manager["matchStrings"]:
+                    found.setdefault(file, []).extend(re.findall(said.replace("(?<", "(?P<"), text))
+    default = (ROOT / "Dockerfile").read_text(encoding="utf-8").split("ARG BASE_IMAGE=")[1].split("\n")[0]
+    bases = {":".join(each) for each in found["docker-bake.hcl"]}
+    assert bases == {target["args"]["BASE_IMAGE"] for target in bake()["target"].values()
+                     if "BASE_IMAGE" in target["args"]} and default in bases
+    assert {":".join(each) for each in found["docker-compose.yml"]} == {default}
+    assert {"==".join(each) for each in found["local/environments.py"]} == {environments.SGLANG,
+                                                                            environments.TORCHVISION}
 
 
 def test_whoever_has_a_problem_is_asked_for_the_version_and_the_start_report():
