@@ -61,7 +61,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def asked(chosen: argparse.Namespace) -> Serving:
     """How the server is to be started. Raises FitError."""
-    line = shlex.split(chosen.flags)
+    try:
+        line = shlex.split(chosen.flags)
+    except ValueError as error:
+        raise FitError(f"--flags cannot be split into words: {error}") from None
     for name, (flag, _) in _FLAGS.items():
         if (value := getattr(chosen, name.replace("-", "_"))) is not None:
             line += [flag, value]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fit import families, load, vision
+from fit import families, load, splitting, vision
 from fit.cache import Cache, cache
 from fit.gpus import COUNTS, POOLS, Gpu
 from fit.model import FitError, Model
@@ -83,6 +83,8 @@ def judge(config: Mapping[str, Any], gpu: str | Gpu, count: int = 1, serving: Se
         raise FitError(f"{error}: the keywords are the fields of Serving") from None
     if settled.context_length is not None and settled.context_length < 1:
         raise FitError(f"context_length {settled.context_length} is no context")
+    if settled.mem_fraction_static is not None and not 0 < settled.mem_fraction_static < 1:
+        raise FitError(f"mem_fraction_static {settled.mem_fraction_static:g} is no share between 0 and 1")
     try:
         return _judged(Model(config), settled, gpu, count, weight_bytes)
     except FitError:
@@ -95,6 +97,7 @@ def _judged(model: Model, settled: Serving, gpu: Gpu, count: int, weight_bytes: 
     free = gpu.free(settled.tp * settled.pp_size)
     kept, costs = reserve(model, settled, gpu), cache(model, settled)
     held = load.weights(model, settled, weight_bytes)
+    splitting.check(model, settled)
     left = int(free * kept.fraction) - held - (
         IMAGES if families.multimodal(model, settled.enable_multimodal) else 0)
     context = settled.context_length or model.context

@@ -5,6 +5,7 @@ The keys are those of the model families that SGLang serves; sglang: srt/configs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,7 @@ class Model:
         """The first of these keys that is a number; `default` where none is."""
         for name in names:
             value = self.text.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
                 return int(value)
         return default
 

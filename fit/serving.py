@@ -19,6 +19,7 @@ class Serving:
     tp_size: int | None = None
     pp_size: int = 1
     dp_size: int = 1
+    ep_size: int = 1
     enable_dp_attention: bool = False
     context_length: int | None = None
     enable_multimodal: bool = False
@@ -54,9 +55,11 @@ class Serving:
 
         Raises FitError where the sizes do not come out.
         """
+        if min(self.pp_size, self.dp_size, self.ep_size) < 1:
+            raise FitError("pp_size, dp_size and ep_size must be at least 1")
         others = self.pp_size * (1 if self.enable_dp_attention else self.dp_size)
         tp = self.tp_size or max(1, count // others)
-        if count < 1 or min(tp, self.pp_size, self.dp_size) < 1:
+        if count < 1 or tp < 1:
             raise FitError("there must be at least one GPU")
         if tp * others > count:
             raise FitError(f"tp_size {tp} x {others} other ranks want {tp * others} GPUs, and there are {count}")
@@ -78,7 +81,8 @@ class Serving:
 
 
 # Flags whose name differs from the field that they fill.
-_ALIASES = {"cuda_graph_max_bs_decode": "cuda_graph_max_bs", "quantization_method": "quantization"}
+_ALIASES = {"cuda_graph_max_bs_decode": "cuda_graph_max_bs", "quantization_method": "quantization",
+            "expert_parallel_size": "ep_size"}
 
 
 def from_flags(flags: Mapping[str, Any]) -> Serving:

@@ -164,3 +164,18 @@ def test_every_pool_that_the_hub_knows_can_be_judged():
 def test_a_path_of_another_machine_is_no_repository():
     with pytest.raises(FitError, match="no file or folder of this machine"):
         fit_sources.find("a/b/c", None, {})
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--flags='unclosed",), "--flags cannot be split into words"), (("--dp", "0"), "must be at least 1"),
+    (("--mem-fraction", "2"), "no share between 0 and 1"),
+    (("--gpu", "ADA_24", "--count", 3), "32 heads and 8 KV heads cannot be shared out over 3 GPUs")])
+def test_what_cannot_be_asked_is_said_in_a_line(model, capsys, words, said):
+    status, told = run(capsys, model, *words)
+    assert status == 2 and said in told.err and told.err.count("\n") == 1
+
+
+def test_a_broken_number_in_a_folders_file_is_said_in_a_line(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": Infinity, "hidden_size": 64}', encoding="utf-8")
+    status, told = run(capsys, tmp_path)
+    assert status == 2 and "names no number of layers" in told.err

@@ -87,6 +87,18 @@ def test_what_cannot_be_judged_is_told(asked, message):
         judge(configs.LLAMA_8B, **{"gpu": H100, **asked})
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0, 2.0, -0.5])
+def test_a_share_of_memory_is_one(share):
+    with pytest.raises(FitError, match="no share between 0 and 1"):
+        judge(configs.LLAMA_70B, "ADA_24", mem_fraction_static=share)
+
+
+@pytest.mark.parametrize("size", ["dp_size", "pp_size", "ep_size"])
+def test_no_gpus_are_none(size):
+    with pytest.raises(FitError, match="must be at least 1"):
+        judge(configs.LLAMA_8B, "ADA_24", **{size: 0})
+
+
 def test_flags_of_the_server_become_fields():
     assert serving.from_flags({"--context-length": "16Ki", "--mem-fraction-static": "0.8", "--disable-cuda-graph": True,
                                "--model-path": "/m", "--cuda-graph-max-bs-decode": "64", "--dp-size": "2"}) == Serving(

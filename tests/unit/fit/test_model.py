@@ -20,6 +20,12 @@ def test_what_is_no_language_model_is_told(config):
         Model(config)
 
 
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_what_is_no_number_is_none(number):
+    with pytest.raises(FitError, match="no config.json of a language model"):
+        Model({"num_hidden_layers": number, "hidden_size": 64})
+
+
 def test_a_part_about_text_comes_before_what_stands_beside_it():
     model = Model({"hidden_size": 1, "model_type": "outer", "num_hidden_layers": 1,
                    "thinker_config": {"text_config": {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 9}}})
