@@ -24,14 +24,19 @@ def at_hand(environ: Mapping[str, str], folder: Path = FOLDER) -> tuple[Snapshot
     """(the flags of the SGLang that `environ` would start, a line where they are not those of flags.json)."""
     snapshot = read(folder / DEFAULT.name)
     version = installed(launch_command(environ), environ)
-    if version in (None, snapshot["sglang"]):
+    # 0.5.23+cu130 is 0.5.23, built for something.
+    if version is None or _public(version) == _public(snapshot["sglang"]):
         return snapshot, []
-    own = folder / f"flags-{version}.json"
+    own = folder / f"flags-{_public(version)}.json"
     if own.is_file():
         return read(own), [("info", f"settings go by the flags of SGLang {version}, which is installed")]
     return snapshot, [("warn", f"SGLang {version} is installed, and settings are checked against the flags of "
                                f"{snapshot['sglang']}: some may be refused by the server, or wrongly by the worker "
                                "(python -m builder.flag_snapshot, with that SGLang's Python, writes its flags)")]
+
+
+def _public(version: str) -> str:
+    return version.partition("+")[0]
 
 
 def read(path: Path) -> Snapshot:

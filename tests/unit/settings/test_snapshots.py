@@ -86,6 +86,13 @@ def test_the_snapshot_of_what_is_installed_is_taken(tmp_path, version):
     assert used == snapshot and set(lines) <= set(settings.notices)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_build_of_a_version_has_its_flags(tmp_path, version):
+    program = python(tmp_path / "engine", f"{version}+cu130")
+    snapshot, lines = snapshots.at_hand({"SGLANG_LAUNCH_COMMAND": f"{program} -m sglang.launch_server"})
+    assert snapshot == SNAPSHOTS[version] and [level for level, _ in lines if level == "warn"] == []
+
+
 def test_another_sglang_than_the_snapshots_gives_a_line(tmp_path):
     program = python(tmp_path / "engine", "0.6.0")
     snapshot, ((level, line),) = snapshots.at_hand({"SGLANG_LAUNCH_COMMAND": f"{program} -m sglang.launch_server"})
