@@ -11,6 +11,6 @@ headers=(-H "Authorization: Bearer ${RUNPOD_API_KEY:-none}" -H "Content-Type: ap
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 job=$(curl -sS --fail-with-body "$url/run" "${headers[@]}" -d '{"input": {
-  "text": "Once upon a time", "sampling_params": {"max_new_tokens": 1500, "ignore_eos": true}
+  "text": "Once upon a time", "sampling_params": {"n": 8, "max_new_tokens": 1500, "ignore_eos": true}
 }}' | field id)
 curl -sS --fail-with-body -X POST "$url/cancel/$job" "${headers[@]}"

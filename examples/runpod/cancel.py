@@ -18,7 +18,7 @@ session.headers["Authorization"] = f"Bearer {key}"
 
 job = session.post(f"{url}/run", timeout=30, json={"input": {
     "text": "Once upon a time", "stream": True,
-    "sampling_params": {"max_new_tokens": 1500, "ignore_eos": True}}}).json()
+    "sampling_params": {"n": 8, "max_new_tokens": 1500, "ignore_eos": True}}}).json()
 if "id" not in job:
     sys.exit(f"The endpoint took no job: {job}")
 while not (got := session.get(f"{url}/stream/{job['id']}", timeout=120).json()).get("stream"):
