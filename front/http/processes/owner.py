@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import os
 import pickle
 import socket
-import subprocess
-import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import utils
@@ -21,9 +16,8 @@ from clock import awake
 from engine import Restarts
 from front.http.processes import rooms
 from front.http.processes.channel import Channel
+from front.http.processes.child import Child, begun, ended
 from front.http.processes.ledger import Ledger, Order
-from front.http.processes.reports import Reports
-from front.http.processes.rooms import Accounts
 from front.http.processes.wire import Message
 from front.http.serve import CLOSING
 from meter.requests import Meter
@@ -33,7 +27,6 @@ if TYPE_CHECKING:
     from job.worker import Worker
     from settings.config import Settings
 
-_ROOT = Path(__file__).parents[3]
 _FALLS, _WINDOW = 5, 60.0  # that a worker bears of its front processes, and the seconds within which they count
 _SILENT = 30.0   # seconds without a word after which one is taken for stuck: each speaks once a second
 _LOADING = 120.0  # seconds until its first, beside an engine that loads
@@ -41,23 +34,6 @@ _LOOK_EVERY = 5.0  # seconds
 _PARTING = 6.0   # seconds from the order to end until one is killed: it has last spans to send
 
 Answer = Callable[[Any], Awaitable[str]]
-
-
-class _Front:
-    """One process: what it holds, and what it was heard of last."""
-
-    def __init__(self, number: int, process: subprocess.Popen[bytes], meter: Meter, owned: dict[str, Room]):
-        self.number, self.process = number, process
-        self.channel: Channel | None = None
-        self.reports = Reports(meter)
-        self.accounts = Accounts(owned, self.send)
-        self.up, self.drained = asyncio.Event(), asyncio.Event()
-        self.over = asyncio.Event()
-        self.heard_at = awake()
-
-    def send(self, message: Message) -> None:
-        if self.channel is not None:
-            self.channel.send(message)
 
 
 class Fronts:
@@ -70,7 +46,7 @@ class Fronts:
         self._answers, self._give_up = {**answers, "death": self._death}, give_up
         self.ledger = Ledger(1, settings.http.queue_seconds > 0)
         self._rooms = {rooms.BODIES: Room(settings.http.held_bytes), rooms.MEDIA: Room(settings.media.memory_bytes)}
-        self._fronts: set[_Front] = set()
+        self._fronts: set[Child] = set()
         self._restarts = Restarts(_FALLS, _WINDOW)
         self.falls = 0  # front processes that ended by themselves
         self._worker: Worker | None = None
@@ -90,18 +66,18 @@ class Fronts:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _begun(theirs.fileno(), self._listener.fileno())
+                process = begun(theirs.fileno(), self._listener.fileno())
             except OSError:
                 ours.close()
                 raise
-        front = _Front(number, process, self._meter, self._rooms)
+        front = Child(number, process, self._meter, self._rooms)
         front.channel = Channel(lambda message: self._heard(front, message), lambda: self._lost(front))
         front.send(["hello", base64.b64encode(pickle.dumps(self._settings)).decode()])
         front.send(self._standing())
         self._fronts.add(front)  # from now on it hears what all hear
         await front.channel.open(ours)
 
-    def _lost(self, front: _Front) -> None:
+    def _lost(self, front: Child) -> None:
         front.channel = None
         front.over.set()
         self._fronts.discard(front)
@@ -114,8 +90,8 @@ class Fronts:
         self._news.set()
         self._spawn(self._after(front))
 
-    async def _after(self, front: _Front) -> None:
-        status = await asyncio.to_thread(_ended, front.process)
+    async def _after(self, front: Child) -> None:
+        status = await asyncio.to_thread(ended, front.process)
         if self._ending:
             return
         self.falls += 1
@@ -170,7 +146,7 @@ class Fronts:
             self._open(front)
         return True
 
-    def _open(self, front: _Front) -> None:
+    def _open(self, front: Child) -> None:
         assert self._worker is not None
         front.send(["serve", base64.b64encode(pickle.dumps(self._worker.learned)).decode(), self.ledger.limit])
         front.send(["deaths", self._worker.quarantine.ends])
@@ -191,7 +167,7 @@ class Fronts:
         await self._drained(CLOSING + 1.0)
 
     @property
-    def serving(self) -> list[_Front]:
+    def serving(self) -> list[Child]:
         """Those that were told to; what has just been started carries nothing."""
         return [front for front in self._fronts if front in self.ledger.held]
 
@@ -212,7 +188,7 @@ class Fronts:
         for front in fronts:
             if not front.over.is_set():
                 front.process.kill()
-        await asyncio.to_thread(lambda: [_ended(front.process) for front in fronts])
+        await asyncio.to_thread(lambda: [ended(front.process) for front in fronts])
         for task in self._tasks:
             task.cancel()
 
@@ -223,10 +199,10 @@ class Fronts:
 
     def _tell(self, orders: list[Order]) -> None:
         for front, message in orders:
-            assert isinstance(front, _Front)
+            assert isinstance(front, Child)
             front.send(message)
 
-    def _heard(self, front: _Front, message: Message) -> None:
+    def _heard(self, front: Child, message: Message) -> None:
         word, *about = message
         front.heard_at = awake()
         if word in ("begun", "ended"):
@@ -250,7 +226,7 @@ class Fronts:
         elif word == "drained":
             front.drained.set()
 
-    async def _answered(self, front: _Front, number: int, what: str, about: Any) -> None:
+    async def _answered(self, front: Child, number: int, what: str, about: Any) -> None:
         try:
             front.send(["reply", number, await self._answers[what](about)])
         except Exception:  # a fault of this worker: who asked is told that there is no answer
@@ -269,18 +245,3 @@ class Fronts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _begun(channel: int, listener: int) -> subprocess.Popen[bytes]:
-    """One, with these descriptors. By the main thread, for it dies with the thread that began it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "front.http.processes", str(os.getpid()), str(channel), str(listener)], cwd=_ROOT,
-        stdin=subprocess.DEVNULL, pass_fds=(channel, listener))
-
-
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Its exit status; one that has let go of its owner and goes on is killed."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return process.wait(5.0)
-    process.kill()
-    return process.wait()

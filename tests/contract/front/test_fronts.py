@@ -51,7 +51,7 @@ async def started(monkeypatch):
     every, listener = [], socket.socket()
 
     async def run(program):
-        monkeypatch.setattr(owner, "_begun", lambda channel, listener: subprocess.Popen(
+        monkeypatch.setattr(owner, "begun", lambda channel, listener: subprocess.Popen(
             [sys.executable, "-c", program, str(channel)], pass_fds=(channel,)))
         http = SimpleNamespace(processes=1, queue_seconds=1.0, held_bytes=1)
         settings = SimpleNamespace(http=http, media=SimpleNamespace(memory_bytes=1))

@@ -48,7 +48,7 @@ async def kept(monkeypatch):
         begun.append(Begun(channel))
         return begun[-1]
 
-    monkeypatch.setattr(owner, "_begun", begin)
+    monkeypatch.setattr(owner, "begun", begin)
     settings = SimpleNamespace(http=SimpleNamespace(processes=1, queue_seconds=1.0, held_bytes=100),
                                media=SimpleNamespace(memory_bytes=100))
     engine = SimpleNamespace(state=State.STARTING, life=1, endings={})
