@@ -12,8 +12,9 @@ from typing import Any
 
 from engine import Served
 from lora import base, fit
+from lora.calls import Post
 from lora.hub import Hub
-from lora.loading import Loader, Post
+from lora.loading import Loader
 from lora.sources import Sources, Wanted, found
 from settings import hub_cache, whole
 from settings.resolved import Settings

@@ -10,25 +10,16 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from lora import calls
+from lora.calls import Post, Unloadable
 from lora.sources import Wanted
 from lora.table import Table
 from utils import JobError, log
 
-_CALL_SECONDS = 300.0  # of one load or unload; the server counts as hung before
-_DEATHS = 2            # of the engine, with an adapter that never gave an answer
-_LEFT = 8              # preparations that go on although nobody waits for them any more
-
-
-class Post(Protocol):
-    """One POST to the engine: (status, JSON). Raises any exception when there was no answer."""
-
-    def __call__(self, path: str, body: dict[str, Any], limit: float) -> Awaitable[tuple[int, Any]]: ...
-
-
-class Unloadable(JobError):
-    """An adapter that the engine refused."""
+_DEATHS = 2  # of the engine, with an adapter that never gave an answer
+_LEFT = 8    # preparations that go on although nobody waits for them any more
 
 
 @dataclasses.dataclass(eq=False)
@@ -236,7 +227,8 @@ class Loader:
             if unloading:
                 if (victim := self._table.victim(waiter.wanted)) is None:
                     return False
-                await self._unload(victim, life)
+                self._table.remove(victim)  # from now on nobody gets it
+                await calls.unload(self._post, victim)
             else:
                 folder = self._preparing.pop(name).result()
                 await self._load(name, folder, life)
@@ -252,34 +244,10 @@ class Loader:
         return True
 
     async def _load(self, name: str, folder: str, life: int) -> None:
-        began = asyncio.get_running_loop().time()
-        body = {"lora_name": name, "lora_path": folder}
-        status, message = _said(await self._post("/load_lora_adapter", body, _CALL_SECONDS))
-        if status != 200 and "incomplete unload" in message:  # of a try that only some of its processes carried out
-            await self._post("/unload_lora_adapter", {"lora_name": name}, _CALL_SECONDS)
-            status, message = _said(await self._post("/load_lora_adapter", body, _CALL_SECONDS))
-        if status != 200 and "already loaded" not in message:
-            log(f"adapter {name}: the engine refused it: {message[:500] or status}", "warn")
-            raise Unloadable(f"The adapter {name[:60]!r} cannot be loaded: the engine refuses it"
-                             f"{': ' + message[:300] if message else ''}.", param="model")
+        seconds = await calls.load(self._post, name, folder)
         if life == self._life:
             self._table.add(name)
-            log(f"adapter {name}: loaded in {asyncio.get_running_loop().time() - began:.2f} s "
-                f"({len(self._table.names)} loaded)")
-
-    async def _unload(self, name: str, life: int) -> None:
-        self._table.remove(name)  # from now on nobody gets it
-        status, message = _said(await self._post("/unload_lora_adapter", {"lora_name": name}, _CALL_SECONDS))
-        if status != 200 and "does not exist" not in message:
-            log(f"adapter {name}: the engine did not unload it: {message[:500] or status}", "warn")
-        else:
-            log(f"adapter {name}: unloaded, the least recently used")
-
-
-def _said(answer: tuple[int, Any]) -> tuple[int, str]:
-    """(status, what the engine says is wrong) of its answer to a load or unload."""
-    status, said = answer
-    return status, str(said.get("error_message", "")) if isinstance(said, dict) else ""
+            log(f"adapter {name}: loaded in {seconds:.2f} s ({len(self._table.names)} loaded)")
 
 
 def _told(task: asyncio.Task[Any]) -> None:
