@@ -56,7 +56,7 @@ async def run(options: argparse.Namespace, logs: Path) -> int:
             for design in designs:
                 figures, answers = await bench.measure(Run(Target(design, options.post_ms), Load(1), repeat),
                                                        options.tokens)
-                ended = await asyncio.to_thread(_engine_ended, stack.engine_url)
+                ended = await asyncio.to_thread(_engine_ended, stack.engine_urls[0])
                 lag = (answers[0]["sent"] + answers[0]["e2e"] - ended) * 1000
                 print(f"| {design} | {repeat + 1} | {lag:.0f} | {lag / options.post_ms:.2f} "
                       f"| {figures['ttft']['p50']:.0f} | {figures['posts_stream']:.0f} |", flush=True)

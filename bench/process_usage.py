@@ -42,6 +42,28 @@ def with_fronts(pid: int) -> list[int]:
     return found
 
 
+_IDLE = ("multiprocessing.resource_tracker", "/guard.py")
+
+
+def by_role(pids: list[int]) -> dict[str, float]:
+    """CPU seconds of each process of an engine by what it does, as far as its command line says it.
+
+    SGLang names most of its processes (setproctitle: "sglang::scheduler_DP0", "sglang::detokenizer", …). Those that
+    only wait, and what is gone, are left out; the second of one name is "… 2".
+    """
+    found: dict[str, float] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+            words = f.read().decode(errors="replace").replace("\0", " ").strip()
+            if not words or any(word in words for word in _IDLE):
+                continue
+            role = words.split()[0].removeprefix("sglang::").split(":")[0] if words.startswith("sglang::") else (
+                "spawned" if "spawn_main" in words or "--multiprocessing-fork" in words else "server")
+            same = sum(name.split(" ")[0] == role for name in found)
+            found[f"{role} {same + 1}" if same else role] = cpu_seconds(pid)
+    return found
+
+
 def connections(pid: int, port: int) -> set[int]:
     """The ports of the clients whose connections to a server's `port` on IPv4 a process has accepted."""
     own, found = set(), set()

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from bench import serving_metrics, serving_plan, serving_plots, serving_report
 from bench.serving_clients import ClientsFailed
-from bench.serving_plan import DESIGNS, HTTP, WORKER, Load
+from bench.serving_plan import DESIGNS, HTTP, HTTP_MANY, KNOWN, WORKER, Load
 from bench.serving_runs import Bench
 from bench.serving_stack import Failed, Stack, Wanted
 from local import corpus
@@ -31,7 +31,7 @@ from local import corpus
 async def run(options: argparse.Namespace, logs: Path) -> list[dict]:
     """Start everything, and measure; see `measure`."""
     wanted = Wanted(options.engine, options.designs, logs, options.engine_rate, options.max_concurrency,
-                    dict(options.worker_env), options.http_processes)
+                    dict(options.worker_env), options.http_processes, engine_pid=options.engine_pid)
     print("starting the engine, the platform and the workers", file=sys.stderr, flush=True)
     async with Stack(wanted) as stack:
         return await measure(stack, options)
@@ -74,13 +74,18 @@ def parser() -> argparse.ArgumentParser:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--engine", default="scripted", metavar="scripted|cpu|env|URL",
                    help="a scripted engine; SGLang on the CPU with the tiny model; the one that the worker's variables "
-                        "ask for; one that runs already, for the reference designs (default: %(default)s)")
+                        "ask for; one that runs already, for the reference designs; several of those, with a comma "
+                        "between, share the clients of `engine` (default: %(default)s)")
+    p.add_argument("--engine-pid", type=int, metavar="PID",
+                   help="of an engine that runs already: the CPU of each of its processes is measured too")
     p.add_argument("--engine-rate", type=float, default=30.0, metavar="N",
                    help="tokens a second of each stream of the scripted engine (default: %(default)g)")
     p.add_argument("--worker-env", type=pair, action="append", default=[], metavar="KEY=VALUE",
                    help="a variable of the worker; any number of them")
     p.add_argument("--model", help="the model's name in the requests (default: what the worker serves)")
-    p.add_argument("--designs", type=numbers(str), default=list(DESIGNS), help=f"of {','.join(DESIGNS)} (default: all)")
+    p.add_argument("--designs", type=numbers(str), default=list(DESIGNS),
+                   help=f"of {','.join(DESIGNS)} (default: all); and "
+                        f"{HTTP_MANY[0]} to {HTTP_MANY[-1]}: http with so many HTTP_PROCESSES")
     p.add_argument("--post-ms", type=numbers(float), default=[0.0, 30.0, 100.0], metavar="N,…",
                    help="round trips of a POST to the platform (default: 0,30,100)")
     p.add_argument("--streams", type=numbers(int), default=[1, 8, 32, 64], metavar="N,…",
@@ -116,9 +121,9 @@ def parser() -> argparse.ArgumentParser:
 
 def settle(options: argparse.Namespace) -> str | None:
     """Fill in what depends on other options; returns what is wrong with them."""
-    if unknown := set(options.designs) - set(DESIGNS):
+    if unknown := set(options.designs) - set(KNOWN):
         return f"unknown designs: {', '.join(sorted(unknown))}"
-    if "://" in options.engine and {WORKER, HTTP} & set(options.designs):
+    if "://" in options.engine and {WORKER, HTTP, *HTTP_MANY} & set(options.designs):
         return "the worker starts its engine itself: with a URL, choose --designs without it, or use --engine env"
     if options.sweep:
         options.streams = [2**n for n in range(10)]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 ENGINE, WORKER, HTTP, EVERY_EVENT, RAW_CHUNKS = "engine", "worker", "http", "every-event", "raw-chunks"
 DESIGNS = (ENGINE, WORKER, HTTP, EVERY_EVENT, RAW_CHUNKS)
-DIRECT = (ENGINE, HTTP)  # their clients speak to them, without a platform between
+HTTP_MANY = tuple(f"{HTTP}-{number}" for number in range(2, 17))  # the worker over HTTP in so many processes
+KNOWN = (ENGINE, WORKER, HTTP, *HTTP_MANY, EVERY_EVENT, RAW_CHUNKS)
+DIRECT = (ENGINE, HTTP, *HTTP_MANY)  # their clients speak to them, without a platform between
 # Short, common and mostly one token each for the tokenizers of today's models.
 _TEXT = """
 the of and to in is that it for on with as at by from this be are was have not or you we they he she one all can will
@@ -103,6 +105,11 @@ def body(rng: random.Random, model: str, tokens: int, prompt_tokens: int) -> str
     return json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": tokens,
                        "temperature": 0, "ignore_eos": True, "stream": True,
                        "stream_options": {"include_usage": True}})
+
+
+def http_processes(design: str, of_http: int) -> int:
+    """HTTP_PROCESSES of one of the designs over HTTP; `of_http`: of the one that does not name them."""
+    return int(design.rpartition("-")[2]) if design in HTTP_MANY else of_http
 
 
 def split(lanes_: list[list[dict]], parts: int) -> list[list[list[dict]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import serving_metrics, serving_saturation
 from bench.machine_facts import machine
-from bench.serving_plan import DESIGNS, DIRECT, ENGINE
+from bench.serving_plan import DIRECT, ENGINE, KNOWN
 
 _SAME = ("design", "post_ms", "load", "streams")
 _NOT_SHOWN = ("loads", "out", "logs", "quiet", "worker_env")
@@ -33,7 +33,7 @@ def medians(records: list[dict]) -> list[dict]:
     found = [dict(zip(_SAME, key, strict=True)) | serving_metrics.medians(
         [{k: v for k, v in run.items() if k not in (*_SAME, "repeat")} for run in runs])
         for key, runs in groups.items()]
-    return sorted(found, key=lambda one: (one["streams"], DESIGNS.index(one["design"]), one["post_ms"]))
+    return sorted(found, key=lambda one: (one["streams"], KNOWN.index(one["design"]), one["post_ms"]))
 
 
 def command(module: str, arguments: list[str]) -> str:
@@ -118,13 +118,23 @@ def table(medians: list[dict]) -> list[str]:
     return lines
 
 
+def processes(medians: list[dict]) -> list[str]:
+    """The lines of a table of the CPU of each of the engine's processes; none where only one is known."""
+    names = list(dict.fromkeys(name for one in medians for name in one.get("engine_shares", {})))
+    if len(names) < 2:
+        return []
+    return ["", "| of a core | " + " | ".join(names) + " |", "|---|" + "---|" * len(names),
+            *(f"| {one['design']} | " + " | ".join(f"{one['engine_shares'].get(name, 0):.0%}" for name in names) + " |"
+              for one in medians)]
+
+
 def markdown(found: dict) -> str:
     """A table for each load; ms and medians of the repeats."""
     lines = []
     for load in dict.fromkeys(one["load"] for one in found["medians"]):
+        of_load = [one for one in found["medians"] if one["load"] == load]
         lines += [f"{load}, {found['options']['tokens']} tokens, {found['options']['engine']} engine; ms, "
-                  f"medians of {found['options']['repeats']}", "",
-                  *table([one for one in found["medians"] if one["load"] == load]), ""]
+                  f"medians of {found['options']['repeats']}", "", *table(of_load), *processes(of_load), ""]
     if len({one["load"] for one in found["medians"]}) > 1:
         lines += [serving_saturation.table(found["medians"]), ""]
     notes = serving_saturation.remarks(found["medians"], found["options"]["client_processes"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import sys
 import urllib.error
 import urllib.request
@@ -39,7 +40,8 @@ class Bench:
         o = self.options
         lanes = serving_plan.lanes(run.load, run.repeat, seed=o.seed, model=o.model, tokens=tokens,
                                    prompt_tokens=o.prompt_tokens)
-        return [{"url": self.stack.url(run.target), "headers": self.stack.headers(run.target), "tokens": tokens,
+        urls = itertools.cycle(self.stack.urls(run.target))
+        return [{"url": next(urls), "headers": self.stack.headers(run.target), "tokens": tokens,
                  "timeout": o.timeout, "lanes": part} for part in serving_plan.split(lanes, o.client_processes)]
 
     async def measure(self, run: Run, tokens: int) -> tuple[dict, list[dict]]:
@@ -49,10 +51,12 @@ class Bench:
         await asyncio.to_thread(self._flush)
         async with Clients(self._specs(run, tokens)) as clients:
             shared, cpu, before = self.stack.shared_cpu(), cpu_seconds(*pids), resident_bytes(*pids)
+            roles = self.stack.engine_cpu()
             async with Peak(*pids) as peak:
                 clients_cpu = await clients.send()
             cpu = cpu_seconds(*pids) - cpu
             shared = {name: now - shared[name] for name, now in self.stack.shared_cpu().items()}
+            roles = {name: now - roles.get(name, 0.0) for name, now in self.stack.engine_cpu().items()}
             answers = await clients.answers()
         figures = serving_metrics.summary(answers)
         if pids:
@@ -71,16 +75,18 @@ class Bench:
                 figures["posted_bytes_token"] = sum(counters["bytes"].values()) / max(1, figures["tokens"])
         figures["shares"] = {name: seconds / figures["seconds"]
                              for name, seconds in {**shared, "clients": clients_cpu}.items()}
+        figures["engine_shares"] = {name: seconds / figures["seconds"] for name, seconds in roles.items()}
         return figures, answers
 
     def _flush(self) -> None:
         """Empty the engine's prefix cache: the same prompts must cost the same each time."""
         if not self._flushes:
             return
-        request = urllib.request.Request(self.stack.engine_url + "/flush_cache", method="POST", headers={
-            "Authorization": f"Bearer {self.stack.engine_key or 'none'}"})
-        try:
-            urllib.request.urlopen(request, timeout=30).read()
-        except (OSError, urllib.error.HTTPError) as error:
-            self._flushes = False
-            print(f"the prefix cache could not be emptied: {error}", file=sys.stderr)
+        for url in self.stack.engine_urls:
+            request = urllib.request.Request(url + "/flush_cache", method="POST", headers={
+                "Authorization": f"Bearer {self.stack.engine_key or 'none'}"})
+            try:
+                urllib.request.urlopen(request, timeout=30).read()
+            except (OSError, urllib.error.HTTPError) as error:
+                self._flushes = False
+                print(f"the prefix cache could not be emptied: {error}", file=sys.stderr)

@@ -20,15 +20,15 @@ from pathlib import Path
 
 from bench.borrowed_engine import WAITS
 from bench.platform_process import PlatformProcess
-from bench.process_usage import cpu_seconds, with_fronts
-from bench.serving_plan import DIRECT, ENGINE, EVERY_EVENT, HTTP, RAW_CHUNKS, WORKER, Target
+from bench.process_usage import by_role, cpu_seconds, with_fronts
+from bench.serving_plan import DIRECT, ENGINE, EVERY_EVENT, HTTP, HTTP_MANY, RAW_CHUNKS, WORKER, Target, http_processes
 from local import corpus, environments
 from server.guard import descendants
 from tests.support import ROOT, free_port
 from tests.worker import contract_environ
 
 _MODULES = {EVERY_EVENT: "bench.design_every_event", RAW_CHUNKS: "bench.design_raw_chunks"}
-_COMMANDS = {**dict.fromkeys((WORKER, HTTP), [sys.executable, str(ROOT / "handler.py")]),
+_COMMANDS = {**dict.fromkeys((WORKER, HTTP, *HTTP_MANY), [sys.executable, str(ROOT / "handler.py")]),
              **{design: [sys.executable, "-m", module] for design, module in _MODULES.items()}}
 _END_WITHIN = 40.0  # seconds; a real engine takes up to 8
 _PATH = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -41,7 +41,8 @@ class Failed(Exception):
 
 @dataclass
 class Wanted:
-    """engine: "scripted", "cpu", "env" (the worker's variables say it all) or the base URL of a running one.
+    """engine: "scripted", "cpu", "env" (the worker's variables say it all) or the base URL of a running one, or
+    several of them with a comma between, whose clients are shared out. engine_pid: the first process of that one.
 
     rate: tokens a second of each stream of the scripted engine. concurrency: jobs that a worker takes at once.
     http_processes: that carry the requests of the worker over HTTP. environ: more variables of the worker. logs: a
@@ -56,6 +57,7 @@ class Wanted:
     environ: dict[str, str] = field(default_factory=dict)
     http_processes: int = 1
     ready_within: float = 1200.0
+    engine_pid: int | None = None
 
 
 def worker_environ(wanted: Wanted) -> dict[str, str]:
@@ -76,17 +78,18 @@ def worker_environ(wanted: Wanted) -> dict[str, str]:
 class Stack:
     """`async with Stack(wanted) as stack:` everything started and ready.
 
-    engine_url, http_url: base URLs of the engine and of the worker over HTTP; engine_key: the engine's API key, if any;
-    pids: the process of each design.
+    engine_urls: base URLs of the engine, one in all but special cases; http_urls: of each worker over HTTP;
+    engine_key: the engine's API key, if any; pids: the process of each design.
     """
 
     def __init__(self, wanted: Wanted):
         self.wanted = wanted
         self.pids: dict[str, int] = {}
-        self.http_url = ""
-        self.engine_url, self.engine_key = wanted.engine.rstrip("/"), wanted.environ.get("API_KEY")
+        self.http_urls: dict[str, str] = {}
+        self.engine_urls = [url.rstrip("/") for url in wanted.engine.split(",")]
+        self.engine_key = wanted.environ.get("API_KEY")
         self._numbers: dict[str, int] = {}
-        self._engine_pids: list[int] = []
+        self._engine_root = wanted.engine_pid  # its descendants are the engine
         self._processes: list[asyncio.subprocess.Process] = []
         self._designs: dict[str, tuple[asyncio.subprocess.Process, float]] = {}  # each, and when it must be ready
         self._exits = contextlib.AsyncExitStack()
@@ -118,22 +121,23 @@ class Stack:
         self.platform = await self._exits.enter_async_context(PlatformProcess(len(queued)))
         if not outside:
             environ = worker_environ(self.wanted)
-            self.engine_url = f"http://127.0.0.1:{environ['SGLANG_PORT']}"
+            self.engine_urls = [f"http://127.0.0.1:{environ['SGLANG_PORT']}"]
             self.engine_key = environ.get("API_KEY")
-        if HTTP in designs:  # before there is an engine on the port that both are given
-            await self._launch_http(environ)
+        over_http = [design for design in designs if design in DIRECT]
+        for design in over_http:  # before there is an engine on the port that all are given
+            await self._launch_http(design, environ)
         for design in queued:
             if design != WORKER:
                 environ = {**{k: v for k, v in os.environ.items() if k in _KEPT}, "PYTHONPATH": _PATH,
                            "RUNPOD_LOG_LEVEL": "INFO", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
-                           "RUNPOD_SKIP_GPU_CHECK": "true", "BENCH_ENGINE_URL": self.engine_url,
+                           "RUNPOD_SKIP_GPU_CHECK": "true", "BENCH_ENGINE_URL": self.engine_urls[0],
                            "BENCH_CONCURRENCY": str(self.wanted.concurrency),
                            **({"BENCH_ENGINE_KEY": self.engine_key} if self.engine_key else {})}
             await self._launch(design, environ)
         if not outside:
-            self._engine_pids = descendants(self.pids[WORKER])
-        if HTTP in designs:
-            await self._logged(HTTP, "serving over HTTP")
+            self._engine_root = self.pids[WORKER]
+        for design in over_http:
+            await self._logged(design, "serving over HTTP")
 
     async def _launch(self, design: str, environ: dict[str, str]) -> None:
         """Start the process and wait until it asks for jobs."""
@@ -142,14 +146,14 @@ class Stack:
         while not (await self.platform.ask(number))["polls"]:
             await self._pause(design, "did not ask for jobs")
 
-    async def _launch_http(self, environ: dict[str, str]) -> None:
-        """Start the worker over HTTP and wait until it waits for the other one's engine."""
-        self.http_url = f"http://127.0.0.1:{(port := free_port())}"
-        await self._spawn(HTTP, {
+    async def _launch_http(self, design: str, environ: dict[str, str]) -> None:
+        """Start a worker over HTTP and wait until it waits for the other one's engine."""
+        self.http_urls[design] = f"http://127.0.0.1:{(port := free_port())}"
+        await self._spawn(design, {
             **environ, "WORKER_MODE": "http", "HOST": "127.0.0.1", "PORT": str(port), "PYTHONPATH": _PATH,
-            "HTTP_PROCESSES": str(self.wanted.http_processes),
+            "HTTP_PROCESSES": str(http_processes(design, self.wanted.http_processes)),
             "SGLANG_LAUNCH_COMMAND": shlex.join([sys.executable, "-m", "bench.borrowed_engine"])})
-        await self._logged(HTTP, WAITS)
+        await self._logged(design, WAITS)
 
     async def _spawn(self, design: str, environ: dict[str, str]) -> None:
         with self._log(design).open("wb") as out:
@@ -175,13 +179,15 @@ class Stack:
         await asyncio.sleep(0.1)
 
     # ------------------------------------------------------------ one target
-    def url(self, target: Target) -> str:
-        """The chat route of its clients."""
-        if target.design in DIRECT:
-            base = self.engine_url if target.design == ENGINE else self.http_url
+    def urls(self, target: Target) -> list[str]:
+        """The chat routes of its clients, which are shared out where there is more than one."""
+        if target.design == ENGINE:
+            bases = self.engine_urls
+        elif target.design in DIRECT:
+            bases = [self.http_urls[target.design]]
         else:
-            base = self.platform.urls[self._numbers[target.design]] + "/openai"
-        return base + "/v1/chat/completions"
+            bases = [self.platform.urls[self._numbers[target.design]] + "/openai"]
+        return [base + "/v1/chat/completions" for base in bases]
 
     def headers(self, target: Target) -> dict[str, str]:
         return {"Authorization": f"Bearer {target.design == ENGINE and self.engine_key or 'local'}"}
@@ -202,9 +208,20 @@ class Stack:
             return {"posts": {}, "bytes": {}}
         return await self.platform.ask(self._numbers[target.design])
 
+    def _engine_pids(self) -> list[int]:
+        """Of the engine as it is now: some of its processes may come after the first answer."""
+        root = self._engine_root
+        if root is None:
+            return []
+        return sorted([*descendants(root), *([root] if root == self.wanted.engine_pid else [])])
+
     def shared_cpu(self) -> dict[str, float]:
         """CPU seconds so far of what all targets share."""
-        return {"engine": cpu_seconds(*self._engine_pids), "platform": cpu_seconds(self.platform.pid)}
+        return {"engine": cpu_seconds(*self._engine_pids()), "platform": cpu_seconds(self.platform.pid)}
+
+    def engine_cpu(self) -> dict[str, float]:
+        """CPU seconds so far of each process of the engine; see process_usage.by_role."""
+        return by_role(self._engine_pids())
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

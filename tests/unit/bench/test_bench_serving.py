@@ -1,13 +1,24 @@
 """The pure parts of the serving benchmark: plans, figures, saturation, reports."""
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from bench import native_bytes, serving, serving_metrics, serving_plan, serving_report, serving_saturation
+from bench import (
+    native_bytes,
+    process_usage,
+    serving,
+    serving_metrics,
+    serving_plan,
+    serving_report,
+    serving_saturation,
+)
 from bench.serving_plan import ENGINE, HTTP, WORKER, Load, Target
 
 
@@ -172,3 +183,38 @@ def test_warm_runs_are_of_the_engine_alone_with_prompts_of_their_own():
     assert not serving_plan.warm_runs(loads, 0)
     targets = (Target("engine"), Target("http"))
     assert [run.target for run in serving_plan.warm_runs(loads[:1], 2, targets)] == [*targets, *targets]
+
+
+def test_the_designs_over_http_say_how_many_processes_they_are():
+    assert [serving_plan.http_processes(design, 3) for design in ("http", "http-2", "http-16")] == [3, 2, 16]
+    assert all(Target(design).name == design for design in ("http", "http-4"))  # no platform, so no round trip
+    options = serving.parser().parse_args(["--designs", "engine,http,http-4"])
+    assert serving.settle(options) is None
+    options = serving.parser().parse_args(["--designs", "engine,http-1"])
+    assert serving.settle(options) == "unknown designs: http-1"
+    options = serving.parser().parse_args(["--engine", "http://a,http://b", "--designs", "http-2"])
+    assert "starts its engine itself" in serving.settle(options)
+
+
+def test_what_each_process_of_an_engine_took_is_a_table_of_its_own():
+    rows = [{"design": "engine", "engine_shares": {"server": 0.5, "scheduler_DP0": 1.0}},
+            {"design": "http", "engine_shares": {"server": 0.25, "scheduler_DP0": 1.0, "scheduler_DP1": 0.1}}]
+    assert serving_report.processes(rows)[1:] == [
+        "| of a core | server | scheduler_DP0 | scheduler_DP1 |", "|---|---|---|---|",
+        "| engine | 50% | 100% | 0% |", "| http | 25% | 100% | 10% |"]
+    assert serving_report.processes([{"design": "engine", "engine_shares": {"server": 0.5}}]) == []
+    assert serving_report.processes([{"design": "engine"}]) == []
+
+
+def test_processes_of_an_engine_go_by_the_names_that_they_give_themselves():
+    titles = ("sglang::scheduler_DP0", "sglang::scheduler_DP0", "sglang::tokenizer_worker:4711",
+              "/usr/bin/python3 -m sglang.launch_server", "x -c from multiprocessing.resource_tracker import main")
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 60', title]))
+                    for title in titles]
+        for child, title in zip(children, titles, strict=True):
+            stack.callback(child.kill)
+            while title.split()[0] not in Path(f"/proc/{child.pid}/cmdline").read_text().split("\0")[0].split():
+                pass  # still the shell
+        found = process_usage.by_role([*(child.pid for child in children), 2**22 + 1])
+    assert list(found) == ["scheduler_DP0", "scheduler_DP0 2", "tokenizer_worker", "server"]
