@@ -137,7 +137,8 @@ async def run(options: argparse.Namespace, scratch: Path, records: list[dict], t
         model = options.weights and options.weights.absolute()
         if model and options.volume_rate:
             place = options.volume_in or scratch
-            model = stack.enter_context(slow_volume.volume(model, options.volume_rate * 1e9, place))
+            more = 0.8 if any("packed" in row for row in options.rows) else 0.0
+            model = stack.enter_context(slow_volume.volume(model, options.volume_rate * 1e9, place, more))
         await _starts(options, scratch, Container(options.scratch or scratch, model), records, told)
 
 
@@ -145,6 +146,11 @@ async def _starts(options: argparse.Namespace, scratch: Path, container: Contain
                   told: Callable[[], None]) -> None:
     planned = (plan_of_weights(options.profiles, options.head_start, options.rows) if options.weights
                else plan(options.profiles, options.head_start, options.alone))
+    if any(start.packed for start in planned):
+        made = await asyncio.to_thread(container.pack, max(1, (os.cpu_count() or 1) - 1))
+        if made["error"]:
+            raise Failed(f"no packed copies: {made['error']}")
+        print(f"packed copies: {made}", file=sys.stderr)
     starts = [(repeat, start) for repeat in range(options.repeats) for start in planned]
     began = time.monotonic()
     with tqdm(starts, unit="start", disable=options.quiet) as bar:
@@ -186,9 +192,10 @@ def parser() -> argparse.ArgumentParser:
                    help="serve a copy of it on a disk of its own that gives so much, as root (default: FOLDER itself)")
     p.add_argument("--volume-in", type=Path, metavar="FOLDER",
                    help="where that disk's file is made, such as /dev/shm (default: a temporary folder)")
-    p.add_argument("--rows", type=serving.numbers(str), default=[row for row in ROWS if row != "bare"],
+    p.add_argument("--rows", type=serving.numbers(str),
+                   default=[row for row in ROWS if row != "bare" and "packed" not in row],
                    metavar="ROW,…", help=f"of {','.join(ROWS)}, or fast:ahead for one profile alone; none makes the "
-                   "kernels for the others (default: all but bare)")
+                   "kernels for the others (default: all but bare and those with packed copies)")
     p.add_argument("--bare", type=Path, metavar="FOLDER",
                    help="SGLang's own folder, whose bytecode is removed before each start of the row bare")
     p.add_argument("--forget", choices=("weights", "all"), default="weights",

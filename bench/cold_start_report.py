@@ -37,6 +37,7 @@ def write(found: dict, folder: Path) -> None:
             if one.get("weights"):
                 name += f"-{one['weights']}-{'ahead' if one['read_ahead'] == 'auto' else 'off'}"
                 name += "" if one["bytecode"] else "-bare"
+                name += "-packed" if one.get("packed") else ""
                 title += f", weights {_came(one)}"
             (folder / f"{name}.svg").write_text(svg(spans, title) + "\n")
 
@@ -46,7 +47,8 @@ def _came(one: dict) -> str:
     rate = f" at {one['volume_rate']:g} GB/s" if one.get("volume_rate") else ""
     place = "in memory" if one["weights"] == "warm" else f"on the disk{rate}"
     bare = "" if one.get("bytecode", True) else ", SGLang without bytecode"
-    return f"{place}, {'read ahead' if one['read_ahead'] == 'auto' else 'not read ahead'}{bare}"
+    ahead = "read ahead" if one["read_ahead"] == "auto" else "not read ahead"
+    return f"{place}, {'unpacked ahead' if one.get('packed') else ahead}{bare}"
 
 
 def of_weights(found: dict) -> str:

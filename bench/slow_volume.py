@@ -25,8 +25,10 @@ class Impossible(Exception):
 
 
 @contextlib.contextmanager
-def volume(model: Path, rate: float, place: Path) -> Iterator[Path]:
+def volume(model: Path, rate: float, place: Path, more: float = 0.0) -> Iterator[Path]:
     """A copy of the folder `model` on a volume that gives `rate` bytes a second; its file lies in the folder `place`.
+
+    The copy is the volume's folder "model"; `more` times as many bytes find room beside it.
 
     A `place` in memory (/dev/shm) keeps the volume's own file out of the page cache's way.
     """
@@ -35,7 +37,7 @@ def volume(model: Path, rate: float, place: Path) -> Iterator[Path]:
     mounted.mkdir(parents=True)
     try:
         with image.open("wb") as f:
-            f.truncate(size + size // 50 + _ROOM)
+            f.truncate(int(size * (1.02 + more)) + _ROOM)
         _run("mkfs.ext4", "-q", "-F", "-m", "0", str(image))
         _run("mount", "-o", "loop", str(image), str(mounted))
         shutil.copytree(model, mounted / "model")

@@ -24,8 +24,7 @@ from start import bytecode, start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
-from start.weights import files
-from start.weights.read_ahead import Plan, ReadAhead
+from start.weights.coming import Coming
 
 _HEADSTART = headstart.__file__
 _CORES_FOR_HEAD_START = 4  # with fewer the imports only take turns
@@ -45,7 +44,7 @@ class ColdStart:
         self.settings, self.wanted = settings, settings.start
         self._spans: list[Span] = []  # in clock.awake
         self._cache: CompileCache | None = None
-        self._ahead: ReadAhead | None = None  # of the first start: later ones find what that one read
+        self._weights = Coming(settings, snapshot, compile_cache.VOLUME)
         self._environ: dict[str, str] = {}
         self._bytecode: bytecode.Bytecode | None = None
         self._fit: dict[str, Any] = {}
@@ -79,9 +78,7 @@ class ColdStart:
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
         """The server's environment with its compile caches in one place, if they are kept."""
-        self._environ = environ
-        if self.wanted.read_ahead:
-            self._ahead = ReadAhead(lambda: self._weights(environ.get("PYTHONPATH", "")))
+        self._environ = environ = self._weights.environ(environ)
         folder = compile_cache.place(self.wanted.compile_cache_dir) if self.wanted.compile_cache_bytes else None
         if not self.wanted.compile_cache_bytes or not (folder or os.path.isdir(compile_cache.BAKED)):
             return environ  # the libraries' own places, where an image may have something too
@@ -97,10 +94,6 @@ class ColdStart:
                 "engine": compile_key.engine_facts(self.settings.launch_command, environ),
                 "flags": compile_key.flag_facts(self.settings.server_args, self._snapshot)}
 
-    def _weights(self, python_path: str) -> Plan:
-        found = files.of(self.settings.server_args, self._snapshot)
-        return Plan(found, files.beside_libraries(found, self.settings.launch_command, python_path))
-
     def listen(self) -> Callable[[str, float], bool]:
         """The server is about to be started, for the first time or again: what is to hear its lines.
 
@@ -108,12 +101,12 @@ class ColdStart:
         ready, once.
         """
         timeline = self._timeline = Timeline()
-        ahead = None if self._launched else self._ahead
+        if self._launched:
+            self._weights.again()
 
         def hear(line: str, at: float) -> bool:
             due = timeline.feed(line, at)
-            if ahead:
-                ahead.hear(timeline)
+            self._weights.hear(timeline)
             return due
         return hear
 
@@ -123,8 +116,7 @@ class ColdStart:
         # Now, before the server writes its own.
         threading.Thread(target=self._look_for_bytecode, name="bytecode", daemon=True).start()
         threading.Thread(target=self._look_whether_it_fits, name="outlook", daemon=True).start()
-        if self._ahead:
-            self._ahead.begin()
+        self._weights.begin()
         if self._cache:
             self._cache.begin()
 
@@ -148,8 +140,7 @@ class ColdStart:
     def ready(self, after: float) -> None:
         """The server is ready, `after` seconds since its start."""
         self._ready = True
-        if self._ahead:
-            self._ahead.end()
+        self._weights.ready()
         own = self._spans + self._beside()
         utils.log(start_report.sentence(after, self._timeline.spans, own))
 
@@ -161,6 +152,7 @@ class ColdStart:
             self.phase("warm-up", began)
         if self._cache:
             self._cache.keep()
+        self._weights.keep()
 
     def first_poll(self) -> None:
         """Jobs are asked for; only the first call counts."""
@@ -171,7 +163,7 @@ class ColdStart:
         self._polled = Span("first poll", last, max(last, awake()))
         spans = [*self._spans, *self._beside(), *server, self._polled]
         facts: dict[str, Any] = {"worker": utils.VERSION, "sglang": self.settings.telemetry.sglang}
-        facts |= {"weights": self._ahead.facts} if self._ahead and self._ahead.facts else {}
+        facts |= {"weights": self._weights.facts} if self._weights.facts else {}
         facts |= {"fit": self._fit} if self._fit else {}
         facts |= {"bytecode": self._bytecode._asdict()} if self._bytecode and self._bytecode.missing else {}
         utils.log(start_report.structured(spans, facts))
@@ -218,7 +210,7 @@ class ColdStart:
         utils.log(f"restarted: {start_report.sentence(after, self._timeline.spans)}", "warn")
 
     def _beside(self) -> list[Span]:
-        own = (("compile cache", self._cache), ("read ahead", self._ahead))
+        own = (("compile cache", self._cache), ("read ahead", self._weights))
         return [Span(name, *one.span, True) for name, one in own if one and one.span]
 
     def failed(self) -> None:
@@ -226,15 +218,13 @@ class ColdStart:
 
         The kernels that were put back are suspect only where its last words name no other cause (a gate, a flag).
         """
-        if self._ahead:
-            self._ahead.kill()
+        self._weights.close()
         if self._cache and self._launched and not self._ready and diagnose(self._engine.tail()) is None:
             self._cache.doubt()
 
     def close(self, patience: float = 10.0) -> None:
         """The worker ends, and its server has ended; a last save may take `patience` seconds."""
-        if self._ahead:
-            self._ahead.kill()
+        self._weights.close()
         if self._cache and self._ready:
             self._cache.close(patience)
 

@@ -33,6 +33,18 @@ def of(server_args: tuple[str, ...], snapshot: Snapshot) -> list[str]:
     return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
 
 
+def opened_by_safetensors(server_args: tuple[str, ...], snapshot: Snapshot) -> bool:
+    """Whether the server opens its files of weights by safetensors.safe_open, as it does unless told otherwise.
+
+    (srt/model_loader/weight_utils.py: with these options it reads them by itself, or asks the disk for all of them.)
+    """
+    given = flags.Given(list(server_args), snapshot)
+    otherwise = ("--weight-loader-disable-mmap", "--weight-loader-prefetch-checkpoints")
+    return ((given.value("--load-format") or "auto") in ("auto", "safetensors")
+            and (given.value("--weight-cache-mode") or "off") == "off"
+            and not any(given.on(flag) for flag in otherwise))
+
+
 def _in(place: Path, load_format: str) -> list[Path]:
     if place.is_dir():
         return whole.weight_files(place, model_source.weight_patterns(load_format))

@@ -38,14 +38,14 @@ _STAYED = 0.9  # of them
 _WHOLE = 0.99  # of a window that counts as being in memory: the kernel takes a page back now and then
 _NICE = 10  # at 19 it would come to nothing where the server's imports keep every core busy
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-_IDLE, _ORDINARY = 3 << 13, 2 << 13 | 4  # IOPRIO_CLASS_IDLE; IOPRIO_CLASS_BE, its middle level
+IDLE, ORDINARY = 3 << 13, 2 << 13 | 4  # IOPRIO_CLASS_IDLE; IOPRIO_CLASS_BE, its middle level
 _NOBODY = 65534  # the owner that a user namespace shows for one that it does not know
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FAILED = ctypes.c_void_p(-1).value
 
@@ -66,7 +66,7 @@ class Pages:
             raise Untold("the file is another user's, of which the system does not say what is in memory")
         self._at = 0
         if self.size:
-            address = _libc.mmap(None, self.size, 1, 1, self.fd, 0)  # PROT_READ, MAP_SHARED
+            address = libc.mmap(None, self.size, 1, 1, self.fd, 0)  # PROT_READ, MAP_SHARED
             if address in (None, _FAILED):
                 raise Untold(f"the file system maps no files ({os.strerror(ctypes.get_errno())})")
             self._at = address
@@ -77,13 +77,13 @@ class Pages:
             raise Untold("a file became shorter while it was read")
         count = -(-length // _PAGE)
         seen = ctypes.create_string_buffer(count)
-        if _libc.mincore(self._at + offset, length, seen):
+        if libc.mincore(self._at + offset, length, seen):
             raise Untold(f"mincore: {os.strerror(ctypes.get_errno())}")
         return min(length, seen.raw.count(b"\1") * _PAGE)
 
     def close(self) -> None:
         if self._at:
-            _libc.munmap(self._at, self.size)
+            libc.munmap(self._at, self.size)
             self._at = 0
         os.close(self.fd)
 
@@ -123,7 +123,7 @@ class Reader:
         self._needed: int | None = None
         self._looked = False  # at what is there
         self._stopped: str | None = None
-        self._priority = _IDLE
+        self._priority = IDLE
         self._buffer = memoryview(bytearray(WINDOW))
         self._pages: dict[str, Pages] = {}
         self._bytes, self._windows = 0, list[Window]()
@@ -148,7 +148,7 @@ class Reader:
 
     def needed(self) -> None:
         with self._lock:
-            self._priority = _ORDINARY
+            self._priority = ORDINARY
             if self._needed is None and self._looked:
                 self._needed = self._there + self._read
 
@@ -181,7 +181,7 @@ class Reader:
             there += here
         with self._lock:
             self._there, self._looked = there, True
-            if self._priority == _ORDINARY:  # it was needed by then
+            if self._priority == ORDINARY:  # it was needed by then
                 self._needed = there
         return found
 
@@ -211,7 +211,7 @@ class Reader:
             thread.join()
 
     def _stream(self, left: Iterator[Missing]) -> None:
-        priority = _IDLE
+        priority = IDLE
         try:
             while not self._over.is_set():
                 with self._lock:
@@ -244,15 +244,15 @@ def for_the_disk(priority: int) -> None:
     """Give the calling thread, and threads that it starts, a priority for the disk; where there is none, nothing."""
     number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:
-        _libc.syscall(ctypes.c_long(number), ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(priority))
+        libc.syscall(ctypes.c_long(number), ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(priority))
 
 
 def main() -> int:
-    _libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    for_the_disk(_IDLE)
+    for_the_disk(IDLE)
     reader = Reader(**json.loads(sys.argv[1]))
 
     def listen() -> None:

@@ -180,7 +180,7 @@ def test_it_is_looked_for_with_the_servers_own_variables(cold, monkeypatch):
 
 def test_what_is_read_ahead_stands_in_the_report(cold, said):
     began = awake()
-    cold._ahead = SimpleNamespace(span=(began, began + 2), facts={"bytes": 7}, end=lambda: said.append("ended"))
+    cold._weights = SimpleNamespace(span=(began, began + 2), facts={"bytes": 7}, ready=lambda: said.append("ended"))
     cold._engine = SimpleNamespace(started_at=began)
     cold.ready(3.0)
     assert "ended" in said and "read ahead (meanwhile) 2.0" in said[-1][1]
@@ -194,16 +194,17 @@ def test_only_the_first_start_is_read_for_and_only_if_wanted(chosen, monkeypatch
     environ = {"MODEL_NAME": "org/tiny", "DEVICE": "cpu", "COMPILE_CACHE": "off", "READ_AHEAD": chosen}
     cold = ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, awake())
     cold.environ({})
+    ahead = cold._weights._ahead
     if chosen == "off":
-        assert cold._ahead is None
+        assert ahead is None
         return
     heard_of = []
-    monkeypatch.setattr(cold._ahead, "hear", heard_of.append)
+    monkeypatch.setattr(ahead, "hear", heard_of.append)
     first = cold.listen()
     cold.launched(SimpleNamespace(started_at=0.0))
     first("server_args=x", 1.0)
     cold.listen()("server_args=x", 1.0)
     assert len(heard_of) == 1
-    monkeypatch.setattr(cold._ahead, "kill", lambda: heard_of.append("killed"))
+    monkeypatch.setattr(ahead, "kill", lambda: heard_of.append("killed"))
     cold.close()
     assert heard_of[-1] == "killed"

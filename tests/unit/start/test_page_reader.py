@@ -101,7 +101,7 @@ def test_a_file_of_nobody_known_is_not_judged(tmp_path, monkeypatch):
 
 def test_a_file_system_that_maps_nothing_is_not_judged(tmp_path, monkeypatch):
     file = weights(tmp_path / "a", 2 * MB)
-    monkeypatch.setattr(page_reader, "_libc", SimpleNamespace(mmap=lambda *_: ctypes.c_void_p(-1).value))
+    monkeypatch.setattr(page_reader, "libc", SimpleNamespace(mmap=lambda *_: ctypes.c_void_p(-1).value))
     with pytest.raises(Untold, match="maps no files"):
         page_reader.Pages(str(file))
 
@@ -170,11 +170,11 @@ def test_its_priority_is_the_lowest_until_it_is_needed(tmp_path, monkeypatch):
     assert given == []  # the process as a whole has the idle class
     forget(file)
     read(file, before=lambda reader: reader.needed())
-    assert set(given) == {page_reader._ORDINARY}
+    assert set(given) == {page_reader.ORDINARY}
 
 
 def test_the_kernel_takes_the_priority():
-    code = ("import ctypes, os; from start.weights import page_reader as p; p.for_the_disk(p._IDLE); "
+    code = ("import ctypes, os; from start.weights import page_reader as p; p.for_the_disk(p.IDLE); "
             "print(ctypes.CDLL(None).syscall(ctypes.c_long({'x86_64': 252, 'aarch64': 31}[os.uname().machine]), 1, 0))")
     if os.uname().machine not in page_reader._IOPRIO_SET:
         pytest.skip("the number of the system call is not known here")

@@ -1,0 +1,109 @@
+"""Which files have a packed copy, and where. Reads and writes the folder of copies.
+
+Every file of weights has a copy of its own, two files named after what it is: `<identity>.packed`, its windows one
+after the other, and `<identity>.json`, where each lies, written last. A model of which some files changed keeps the
+copies of the others; a file that was written anew, with the same name and size, has another identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from start.weights.packed import codec
+
+ON_VOLUME = ".cache/worker-sglang/packed"
+PACKED, INDEX, PART = ".packed", ".json", ".part"
+FORMAT = 1
+UNUSED = 30 * 86400  # seconds after which a copy that nobody used goes when another is made
+_HEAD = 4096  # bytes of a file that are a part of its identity: the names and places of its first tensors
+
+
+class Copy(NamedTuple):
+    """One packed file. original: its path, links followed; packed: that of the copy; size: bytes of the original."""
+
+    original: str
+    packed: str
+    size: int
+    windows: list[codec.Window]
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the copy."""
+        return sum(window.stored for window in self.windows)
+
+
+def place(chosen: str | None, volume: str) -> str | None:
+    """The folder of copies: the chosen one, one on the network volume, or None where there is no volume."""
+    if chosen:
+        return os.path.abspath(chosen)
+    return os.path.join(volume, ON_VOLUME) if os.path.ismount(volume) else None
+
+
+def identity(path: str) -> str:
+    """32 hexadecimal digits for the file at `path` as it is now: name, size, time of its last change, beginning.
+
+    Not its folder: a volume lies elsewhere in a Pod. Raises OSError.
+    """
+    with open(path, "rb") as f:
+        status, head = os.fstat(f.fileno()), f.read(_HEAD)
+    told = [FORMAT, os.path.basename(path), status.st_size, status.st_mtime_ns, hashlib.sha256(head).hexdigest()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+def find(files: Iterable[str], folder: str) -> list[Copy]:
+    """The copies that there are of `files` in `folder`, in their order."""
+    found = []
+    for path in files:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            base = os.path.join(folder, identity(path))
+            copy = read(path, base)
+            if os.stat(copy.packed).st_size == copy.stored:
+                found.append(copy)
+    return found
+
+
+def read(original: str, base: str) -> Copy:
+    """The copy whose index is at `base`. Raises OSError, or ValueError, TypeError or KeyError for no index."""
+    with open(base + INDEX, encoding="utf-8") as f:
+        told = json.load(f)
+    windows, size = codec.windows(told["windows"]), os.stat(original).st_size
+    if told["format"] != FORMAT or sum(window.length for window in windows) != size:
+        raise ValueError("an index of something else")
+    return Copy(original, base + PACKED, size, windows)
+
+
+def used(copies: Iterable[Copy]) -> None:
+    """Note that these are of use, which is what `expire` goes by."""
+    for copy in copies:
+        with contextlib.suppress(OSError):
+            os.utime(copy.packed.removesuffix(PACKED) + INDEX)
+
+
+def drop(copy: Copy) -> None:
+    """It is damaged: without its index it is none, and is made anew where copies are made."""
+    with contextlib.suppress(OSError):
+        os.unlink(copy.packed.removesuffix(PACKED) + INDEX)
+
+
+def expire(folder: str, now: float, kept: Iterable[str]) -> list[str]:
+    """Remove copies that nobody used for UNUSED seconds before `now` (time.time), and parts left by others.
+
+    kept: identities that stay in any case. Gives the names of the files that went.
+    """
+    gone, stays = [], set(kept)
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            base, dot, _ = name.partition(".")
+            path, index = os.path.join(folder, name), os.path.join(folder, base + INDEX)
+            with contextlib.suppress(OSError):
+                # A copy that is being made by another worker has no index yet: its own time counts.
+                newest = os.stat(index if os.path.exists(index) else path).st_mtime
+                if dot and base not in stays and now - newest > (86400 if PART in name else UNUSED):
+                    os.unlink(path)
+                    gone.append(name)
+    return gone

@@ -1,0 +1,54 @@
+"""A plugin of SGLang's: weights of which the worker has an unpacked copy in memory are opened there.
+
+Found by its entry point in `sglang.srt.plugins` (sglang/srt/plugins/__init__.py), in every process of the server;
+those that load weights open them by `safetensors.safe_open`. Each file is asked for at the worker's socket, which waits
+until it is whole. Whatever goes wrong, the file itself is opened. Needs nothing but the standard library, and imports
+nothing of the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import socket
+from typing import Any
+
+ADDRESS = "WORKER_SGLANG_WEIGHTS"  # the path of the socket
+_SILENT = 30.0  # seconds without a word after which nobody is taken to be there
+
+
+def activate() -> None:
+    """What SGLang calls."""
+    address = os.environ.get(ADDRESS)
+    if not address:
+        return
+    safetensors = importlib.import_module("safetensors")
+
+    opened = safetensors.safe_open
+
+    def safe_open(filename: str, *arguments: Any, **more: Any) -> Any:
+        descriptor = unpacked(address, filename)
+        if descriptor is None:
+            return opened(filename, *arguments, **more)
+        try:  # what is opened maps the file, or opens it again by this name, before this returns
+            return opened(f"/proc/self/fd/{descriptor}", *arguments, **more)
+        finally:
+            os.close(descriptor)
+
+    vars(safetensors)["safe_open"] = safe_open
+
+
+def unpacked(address: str, filename: str) -> int | None:
+    """A descriptor of the file's bytes in memory, or None where the file itself is to be read."""
+    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(_SILENT)
+        channel.connect(address)
+        channel.sendall(os.fsencode(os.path.realpath(filename)))
+        while True:
+            word, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+            if word == b"y" and descriptors:
+                return descriptors[0]
+            if word != b".":
+                return None
+    return None
