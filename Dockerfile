@@ -79,6 +79,7 @@ COPY start/ start/
 COPY job/ job/
 COPY answer/ answer/
 COPY lora/ lora/
+COPY cluster/ cluster/
 COPY front/ front/
 COPY meter/ meter/
 COPY clock/ clock/

@@ -17,6 +17,7 @@ from typing import Protocol
 from clock import awake, thaws
 from server.diagnosis import SCANNED, diagnose, last_resort  # noqa: TID251 - the one package that stands below this module
 from server.discretion import NO_TOKEN  # noqa: TID251
+from server.orders import Orders  # noqa: TID251
 from server.processes import port_is_free  # noqa: TID251
 from server.restarts import Patience, Restarts  # noqa: TID251
 from server.states import FINAL, State  # noqa: TID251
@@ -171,12 +172,14 @@ class Engine(Served):
 
     command: the whole command line; environ: the server's whole environment; api_key: what the server was told to
     require, or None; on_line: gets each line of its output, secrets masked; listen: called once per start, gives a
-    function of (line, seconds since that start) that says whether readiness is due.
+    function of (line, seconds since that start) that says whether readiness is due; orders: by which it is started and
+    ended where it is a part of one on several machines, in place of `patience`'s restarts.
     """
 
     def __init__(self, command: Sequence[str], environ: dict[str, str], *, port: int, api_key: str | None = None,
                  patience: Patience | None = None, on_line: Callable[[str], None] = emit,
-                 listen: Callable[[], Callable[[str, float], bool]] = lambda: _nothing_is_due):
+                 listen: Callable[[], Callable[[str, float], bool]] = lambda: _nothing_is_due,
+                 orders: Orders | None = None):
         self._ready_path = "/ready"
 
         def hear() -> Callable[[str, float], bool]:
@@ -190,7 +193,8 @@ class Engine(Served):
             return line_of
 
         self._supervisor = Supervisor(command, environ, port, patience or Patience(), is_ready=self._is_ready,
-                                      is_alive=self._is_alive, explain=self._report, listen=hear)
+                                      is_alive=self._is_alive, explain=self._report, listen=hear,
+                                      orders=orders)
         super().__init__(port, api_key, self._supervisor)
 
     # ------------------------------------------------------------ its life
@@ -284,4 +288,4 @@ class Engine(Served):
         return f"{headline}{ending}. Its last lines:\n{shown}" + (f"\nWhat to do: {advice}" if advice else "")
 
 
-__all__ = ["FINAL", "NO_TOKEN", "Engine", "EngineError", "Patience", "Restarts", "Served", "State"]
+__all__ = ["FINAL", "NO_TOKEN", "Engine", "EngineError", "Orders", "Patience", "Restarts", "Served", "State"]

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import utils
 from clock import awake
-from engine import Engine, EngineError, Patience
+from cluster.company import Company
+from engine import Engine, EngineError
 from front import local, process
 from meter import setup
 from settings import config, here
@@ -43,7 +44,6 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
     # Not above: while these load, the server is loading too.
     from front.queue import serve as queue
     from job.worker import Worker
-
     worker = Worker(settings, engine, meter=meter)
     if job is None:
         queue.load()
@@ -60,9 +60,11 @@ def serve_queue(settings: config.Settings, engine: Engine, cold: ColdStart, endi
 
 
 def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, ending: process.Ending,
-               meter: setup.Meter) -> int:
+               meter: setup.Meter, company: Company) -> int:
     """The same for one that is reached over HTTP, whose front is up before the engine is."""
-    from front.http.serve import front_of
+    from front.http import node, serve
+    if company.others and settings.nodes.rank:
+        return node.serve(settings, ending, engine, company.others, lambda: cold.ready(engine.wait_ready()))
 
     def prepare() -> tuple[Worker, int | None]:
         began = awake()
@@ -74,7 +76,7 @@ def serve_http(settings: config.Settings, engine: Engine, cold: ColdStart, endin
         cold.first_poll()
         return worker, settings.max_concurrency or engine.capacity()
 
-    front_of(settings, ending, meter, engine, cold.progress).run(prepare)
+    serve.front_of(settings, ending, meter, engine, cold.progress).run(prepare)
     return ending.status
 
 
@@ -92,19 +94,17 @@ def main() -> int:
         return 0
     job = local.job(args.test_input, args.rp_serve_api or settings.http.mode == "http")
     tell(settings)
-
     ending, cold = process.Ending(settings.shutdown_timeout), ColdStart(settings, snapshot, started)
-    patience = Patience(settings.startup_timeout, settings.max_restarts, settings.restart_window, settings.hang_timeout)
-    engine = Engine(cold.command(), cold.environ(config.engine_environ(settings, os.environ)), port=settings.port,
-                    api_key=settings.api_key, listen=cold.listen, patience=patience)
-    engine.on_restarted(cold.restarted)
+    company = Company(settings, ending.in_order)
+    engine = cold.engine(config.engine_environ(settings, os.environ), company.orders)
     meter = setup.made(settings.telemetry, lambda: engine.up, lambda: engine.life, cold.seconds)
     try:
-        engine.start()
-        cold.launched(engine)
-        if job is None and settings.http.mode == "http":
-            return serve_http(settings, engine, cold, ending, meter)
-        return serve_queue(settings, engine, cold, ending, meter, job)
+        with company:
+            engine.start()
+            cold.launched(engine)
+            if job is None and settings.http.mode == "http":
+                return serve_http(settings, engine, cold, ending, meter, company)
+            return serve_queue(settings, engine, cold, ending, meter, job)
     except EngineError as error:
         utils.log(str(error), "error")
         cold.failed()

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--max-running-requests", type=int, default=256, help="more wait in line")
     p.add_argument("--max-queued-requests", type=int, default=10**9, help="beyond it: queue full")
     p.add_argument("--data-parallel-size", "--dp-size", dest="dp_size", type=int, default=1)
+    p.add_argument("--node-rank", type=int, default=0, help="of others than the first, health is all that answers")
     p.add_argument("--context-length", type=int, default=131072, help="in this engine's tokens: bytes")
     p.add_argument("--is-embedding", action="store_true")
     p.add_argument("--reasoning-parser", help="only told: a script's `reasoning` is sent apart with and without one")

@@ -33,8 +33,12 @@ class Server:
         self.adapters = Adapters(options, self.engine.model, life.adapters)
         self.app = web.Application(client_max_size=MAX_BODY, middlewares=[self.guard, self.adapters.using])
         get, post = self.app.router.add_get, self.app.router.add_post
-        for path in ("/health", "/health_generate", "/ready", "/ping"):
+        Control(self.engine, children).add_to(self.app.router)
+        for path in ("/health", "/health_generate", "/ping"):
             get(path, self.health)
+        if options.node_rank:  # launch_dummy_health_check_server (sglang: srt/utils/common.py)
+            return
+        get("/ready", self.health)
         get("/v1/models", self.models)
         get("/v1/models/{model:.+}", self.model)
         for path in ("/model_info", "/get_model_info"):
@@ -57,7 +61,6 @@ class Server:
         post("/v1/audio/transcriptions", functools.partial(audio.transcriptions, self.engine))
         get("/v1/realtime", functools.partial(audio.realtime, self.engine))
         self.adapters.add_to(self.app.router)
-        Control(self.engine, children).add_to(self.app.router)
 
     @web.middleware
     async def guard(self, request: web.Request, handler):

@@ -18,11 +18,13 @@ class State(enum.Enum):
 
 
 class Event(enum.Enum):
+    EXPECT = "others say when the first server is started"
     START = "the first server was started"
     READY = "it answered that it is ready"
     LATE = "it was not ready in time"
     BROKE = "its guard ended"
     HUNG = "it gave no sign of life"
+    CALLED = "it has to go with those of the other nodes"
     GONE = "its last process is gone"
     STUCK = "it does not die"
     AGAIN = "the next server was started"
@@ -35,13 +37,16 @@ FINAL = frozenset({State.STOPPED, State.GIVEN_UP})
 
 _NEXT: dict[tuple[State, Event], State] = {
     (State.NEW, Event.START): State.STARTING,
+    (State.NEW, Event.EXPECT): State.WAITING,
     (State.STARTING, Event.READY): State.UP,
     (State.STARTING, Event.BROKE): State.DYING,
     (State.STARTING, Event.LATE): State.DYING,
     (State.UP, Event.BROKE): State.DYING,
     (State.UP, Event.HUNG): State.DYING,
+    **{(state, Event.CALLED): State.DYING for state in (State.STARTING, State.RESTARTING, State.UP)},
     (State.DYING, Event.GONE): State.WAITING,
     (State.DYING, Event.STUCK): State.GIVEN_UP,
+    (State.WAITING, Event.START): State.STARTING,  # none has been up yet
     (State.WAITING, Event.AGAIN): State.RESTARTING,
     (State.WAITING, Event.REFUSED): State.WAITING,
     (State.WAITING, Event.SPENT): State.GIVEN_UP,

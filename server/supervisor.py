@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import utils
 from clock import awake
+from server.orders import Orders
 from server.processes import port_is_free
 from server.restarts import Patience, Restarts, Silence
 from server.states import FINAL, Event, State, after
@@ -30,6 +31,10 @@ _PROBE_EVERY, _PROBE_TIMEOUT = 10.0, 20.0  # seconds
 _DEATH = 15.0
 _ORDER_EVERY = 0.5  # seconds between two orders to kill
 _ENDINGS_KEPT = 16
+# What is told of a server to whoever gives the orders; how it ended is, where nobody ordered it to.
+_TOLD = {Event.START: "begun", Event.AGAIN: "begun", Event.READY: "up", Event.GONE: "gone", Event.REFUSED: "gone",
+         Event.STUCK: "stuck"}
+_TOLD_WHY = (Event.GONE, Event.REFUSED)
 
 
 class Supervisor:
@@ -39,12 +44,13 @@ class Supervisor:
     report; listen(): called once per start, gives what is called with each line and the seconds since the start, and
     says whether readiness is due; last_sign(): when any job last heard from it (clock.awake); on_restarted: called
     with the seconds that a restart took; on_give_up: called with the reason, once, when a server that was up will
-    not be again.
+    not be again; orders: of whoever says when a server is started or ended, where it is one of several nodes'.
     """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], port: int, patience: Patience, *,
                  is_ready: Callable[[], bool], is_alive: Callable[[float], bool],
-                 explain: Callable[[str, Tree], str], listen: Callable[[], Callable[[str, float], bool]]):
+                 explain: Callable[[str, Tree], str], listen: Callable[[], Callable[[str, float], bool]],
+                 orders: Orders | None = None):
         self.command, self.environ, self.port, self.patience = list(command), dict(environ), port, patience
         self.state, self.life = State.NEW, 0  # life: how many servers were started
         self.tree: Tree | None = None
@@ -62,14 +68,21 @@ class Supervisor:
         self._was_up = False
         self._restarts = Restarts(patience.restarts, patience.window)
         self._endings: dict[int, str] = {}
+        self.orders = orders
+        self._ordered = False               # the newest server was told to go by them
 
     # ------------------------------------------------------------ what others ask for
     def start(self) -> None:
-        """Start the first server; returns at once. Raises EngineError when that is impossible."""
+        """Start the first server, now or when the orders allow it; returns at once. Raises EngineError when that is
+        impossible."""
         if self.state is not State.NEW:
             raise EngineError("The server was started already.")
-        self._spawn()
-        self._enter(Event.START)
+        if self.orders is not None:
+            self.orders.wake = self._wake.set
+            self._enter(Event.EXPECT)
+        else:
+            self._spawn()
+            self._enter(Event.START)
         threading.Thread(target=self._run, name="engine-owner", daemon=True).start()
 
     def wait_ready(self) -> float:
@@ -144,6 +157,9 @@ class Supervisor:
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
+        if self.orders is not None and event in _TOLD:
+            own = event is Event.STUCK or event in _TOLD_WHY and not self._ordered
+            self.orders.tell(_TOLD[event], self.reason if own else "")
         if before is State.RESTARTING and event is Event.READY and self.tree is not None:
             self.on_restarted(awake() - self.tree.started_at)
 
@@ -176,6 +192,8 @@ class Supervisor:
             if tree.broken.is_set():
                 self._headline = "The SGLang server ended before it was ready"
                 return Event.BROKE
+            if self._called():
+                return Event.CALLED
             if self._is_ready() and not tree.broken.is_set():
                 return Event.READY
             if awake() >= deadline:
@@ -196,7 +214,16 @@ class Supervisor:
             if self._hung == self.life:
                 self._headline = "The SGLang server hung and was killed"
                 return Event.HUNG
+            if self._called():
+                return Event.CALLED
             self._wake.wait()
+
+    def _called(self) -> bool:
+        why = self.orders.doomed() if self.orders is not None else ""
+        if why:
+            self._headline = f"The SGLang server was ended with those of the other nodes: {why}"
+            self._ordered = True
+        return bool(why)
 
     def _until_dead(self) -> Event:
         tree, deadline = self._tree, awake() + _DEATH
@@ -207,7 +234,8 @@ class Supervisor:
             if awake() >= deadline:
                 return self._stuck()
             self._kill_again(tree, deadline)
-        self.reason, self._footer = self._explain(self._headline, tree) + self._footer, ""
+        explained = self._headline if self._ordered else self._explain(self._headline, tree)
+        self.reason, self._footer = explained + self._footer, ""
         return Event.GONE
 
     def _kill_again(self, tree: Tree, deadline: float) -> None:
@@ -223,6 +251,8 @@ class Supervisor:
         return Event.STUCK
 
     def _before_the_next(self) -> Event:
+        if self.orders is not None:
+            return self._as_ordered(self.orders)
         if not self._was_up:
             return Event.SPENT
         utils.log(self.reason, "error")
@@ -239,6 +269,23 @@ class Supervisor:
             self._wake.wait(left)
         utils.log(f"restarting the engine ({restarts.recent} of at most {restarts.most} within "
                   f"{restarts.window:.0f} s, {self.life} in all)", "warn")
+        return self._next()
+
+    def _as_ordered(self, orders: Orders) -> Event:
+        while True:
+            self._wake.clear()
+            if self._stop_at is not None:
+                return Event.STOP
+            if orders.over:
+                self.reason = orders.over
+                return Event.SPENT
+            if orders.begin():
+                break
+            self._wake.wait()
+        return self._next()
+
+    def _next(self) -> Event:
+        self._ordered = False
         try:
             self._spawn()
         except EngineError as error:
@@ -246,9 +293,11 @@ class Supervisor:
                 return Event.STOP
             self.reason = str(error)
             return Event.REFUSED
-        return Event.AGAIN
+        return Event.AGAIN if self._was_up or self.orders is None else Event.START
 
     def _to_the_end(self) -> Event:
+        if self.tree is None:  # told to stop before any was allowed
+            return Event.GONE
         tree, killed_at = self._tree, None
         while not tree.gone.is_set():
             self._wake.clear()

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from settings import flags, listeners, lora, names
+from settings import flags, listeners, lora, names, nodes
 from settings.description import describe
 from settings.environment import engine_environ
 from settings.flags import parsers, profiles
@@ -58,7 +58,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     problems += [Problem("ALLOWED_MEDIA_DOMAINS", domain, "takes hosts alone: no scheme, port or path")
                  for domain in given.values("--allowed-media-domains") if re.search(r"[/:@\s]", domain)]
     problems += [Problem(flags.variable(name), "", why) for name, why in listeners.refused(
-        given.items, environ, worker["ALLOWED_LISTENERS"])]
+        given.items, environ, (*worker["ALLOWED_LISTENERS"], *(nodes.OPENED if nodes.several(environ) else ())))]
     problems += [Problem(flags.variable(flag), "", "must be of ASCII characters without line breaks: it is sent in a "
                          "header of HTTP") for flag in ("--api-key", "--admin-api-key")
                  if not re.fullmatch(r"[ -~]*", given.value(flag) or "")]
@@ -84,7 +84,13 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
                  and snapshot["flags"][flag]["default"] != value
                  and (flag != parsers.TOOLS or parsers.detectable(given, environ, snapshot))
                  for word in (flag, str(value))]
-    tp_size, lines, wrong = tensor_parallel(given, gpu_count, bool(config_file))
+    http, lines, wrong = ways_in(worker, environ)
+    notices += lines
+    problems += wrong
+    node, several, lines, wrong = nodes.of(environ, worker, given, http.mode)
+    notices += lines
+    problems += wrong
+    tp_size, lines, wrong = tensor_parallel(given, gpu_count or node.gpus, bool(config_file), node.count)
     notices += lines
     problems += wrong
     profile, lines = profiles.arguments(worker["START_PROFILE"], given, snapshot, bool(config_file))
@@ -98,9 +104,6 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     if worker["MEDIA_FETCH"] == "engine":
         notices.append(("warn", "MEDIA_FETCH=engine: SGLang opens whatever address or file a job names as a medium, "
                         "from inside this container (SECURITY.md, Media)"))
-    http, lines, wrong = ways_in(worker, environ)
-    notices += lines
-    problems += wrong
     adapters, wrong = lora.settled(worker, given, http)
     problems += wrong
     told, lines, wrong = telemetry(worker, environ, given, served, snapshot["sglang"])
@@ -111,7 +114,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
 
     traced = (ENGINE_TRACES, told.engine_traces) if told.engine_traces and ENGINE_TRACES in snapshot["flags"] else ()
-    server_args = (*head, *tp_size, *profile, *traced, *words)
+    server_args = (*head, *several, *tp_size, *profile, *traced, *words)
     return Settings(
         model=model, revision=given.value("--revision"), served_model_name=served,
         model_names=tuple(dict.fromkeys((served, asked, model))), port=worker["SGLANG_PORT"],
@@ -135,7 +138,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         stream_posts=by_way_in("STREAM_POSTS_PER_SECOND", worker, http),
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
-        http=http, lora=adapters, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
+        http=http, nodes=node, lora=adapters, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
         notices=tuple((level, masked(text, secrets)) for level, text in notices), sglang=snapshot["sglang"])
 
 

@@ -27,8 +27,8 @@ def describe(settings: Settings) -> str:
         "model", "revision", "served_model_name", "model_names", "offline", "port", "is_embedding", "lora_enabled",
         "skip_tokenizer_init", "apply_chat_template", "startup_timeout", "max_concurrency", "idle_timeout",
         "request_timeout", "shutdown_timeout", "wait_timeout", "retry_timeout", "keepalive", "max_restarts",
-        "restart_window", "hang_timeout", "chunk_bytes", "stream_posts",
-        "limits", "media", "http", "lora", "allowed_routes", "allowed_listeners", "start", "log_level", "telemetry")}
+        "restart_window", "hang_timeout", "chunk_bytes", "stream_posts", "limits", "media", "http",
+        "nodes", "lora", "allowed_routes", "allowed_listeners", "start", "log_level", "telemetry")}
     shown |= {name: MASK if getattr(settings, name) else None for name in ("api_key", "admin_api_key")}
     text = ["command:", "  " + " \\\n    ".join(map(" ".join, command)), "settings:"]
     text += [f"  {name} = {masked(str(value), settings.secrets)}" for name, value in shown.items()]

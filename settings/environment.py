@@ -42,6 +42,19 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     kept.setdefault("PYTHONSAFEPATH", "1")
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, kept["PYTHONPATH"].split(os.pathsep)))
+    for name, value in _between_nodes(settings).items():
+        kept.setdefault(name, value)
     kept |= {PROTOCOL: HTTP} if settings.telemetry.engine_traces else {}
     kept |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if settings.offline else {}
     return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _between_nodes(settings: Settings) -> dict[str, str]:
+    """By which way the engine's processes find those of other nodes: the other interfaces of an Instant Cluster lead to
+    the internet alone (docs.runpod.io/instant-clusters/configuration), and both libraries, like SGLang's own search
+    (get_local_ip_auto in srt/utils/network.py), would take one of those."""
+    if settings.nodes.count == 1:
+        return {}
+    named = {"NCCL_SOCKET_IFNAME": settings.nodes.interface, "GLOO_SOCKET_IFNAME": settings.nodes.interface,
+             "SGLANG_HOST_IP": settings.nodes.own}
+    return {name: value for name, value in named.items() if value}

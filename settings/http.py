@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from settings import nodes
 from settings.flags.values import Notice, Problem
 
 ON_RUNPOD, ELSEWHERE = 80, 8000  # ports, where PORT is not set; RunPod's load balancer expects 80
@@ -108,6 +109,8 @@ def _mode(wanted: str, values: Mapping[str, Any], environ: Mapping[str, str]) ->
     for name in ("PORT", "PORT_HEALTH"):
         if values[name] and (pod or endpoint):  # elsewhere shells and platforms set them for reasons of their own
             return "http", f"{name} is set, and there is no queue of jobs"
+    if nodes.several(environ):
+        return "http", "this is one of several machines (NUM_NODES)"
     if pod and not endpoint:
         return "http", "this is a Pod (RUNPOD_POD_ID)"
     return "queue", "nothing asks for HTTP"

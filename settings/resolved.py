@@ -9,6 +9,7 @@ from settings.http import HttpSettings
 from settings.limits import Limits
 from settings.lora import LoraSettings
 from settings.media import MediaSettings
+from settings.nodes import NodeSettings
 from settings.telemetry import Telemetry
 from settings.worker_settings import StartSettings
 
@@ -59,6 +60,7 @@ class Settings:
     allowed_listeners: tuple[str, ...]   # variables that may open the engine to other machines
     stream_posts: float                  # chunks a second that all streams share; 0 = no limit
     http: HttpSettings
+    nodes: NodeSettings
     lora: LoraSettings
     start: StartSettings
     log_level: str

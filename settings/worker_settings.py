@@ -45,6 +45,10 @@ WORKER_SETTINGS = (
             low=0),
     Setting("HTTP_PROCESSES", "int", 1, "Processes that carry the requests of the HTTP front, all on one port; 1: the "
             "worker's own. More where the one core of that is the limit (docs/scaling.md).", low=1, high=64),
+    Setting("NODE_WAIT_TIMEOUT", "float", 300.0, "Seconds that the nodes of an Instant Cluster wait for one that is "
+            "not there, at the start and after it was lost, before all of them end.", low=1),
+    Setting("NODE_LOST_TIMEOUT", "float", 15.0, "Seconds without a word after which one of several nodes counts as "
+            "lost, and the engine is ended on all of them.", low=1),
     Setting("HTTP_BODY_MEMORY_MB", "megabytes", 1024.0, "What the HTTP front holds of bodies at once, from their "
             "arrival to the end of their requests; further large ones wait unread.", low=0.001),
     Setting("WORKER_API_KEY", "str", None, "Keys of callers of the HTTP front, separated by commas, or `none`; needed "

@@ -12,7 +12,7 @@ from typing import Any
 
 import utils
 from clock import awake
-from engine import Engine
+from engine import Engine, Orders, Patience
 from job.model import ModelFacts
 from server import headstart
 from server.diagnosis import diagnose
@@ -73,6 +73,7 @@ class ColdStart:
             return plain
         given = flags.Given(list(settings.server_args), self._snapshot)
         schedulers = max(1, _whole(given.value("--tp-size"))) * max(1, _whole(given.value("--pp-size")))
+        schedulers = max(1, schedulers // settings.nodes.count)  # of this node
         spares = min(schedulers + 1, max(1, cores - 1))  # one for the detokenizer, which is started last
         return [python, _HEADSTART, str(spares), rest[1], *settings.server_args]
 
@@ -86,6 +87,16 @@ class ColdStart:
         environ = {**environ, **compile_key.variables(root, environ)}
         self._cache = CompileCache(root, folder, self.wanted.compile_cache_bytes, lambda: self._facts(root, environ))
         return environ
+
+    def engine(self, environ: dict[str, str], orders: Orders | None = None) -> Engine:
+        """The server of this start, to be started; environ: its environment, before `environ`; orders: see Engine."""
+        settings = self.settings
+        patience = Patience(settings.startup_timeout, settings.max_restarts, settings.restart_window,
+                            settings.hang_timeout)
+        engine = Engine(self.command(), self.environ(environ), port=settings.port, api_key=settings.api_key,
+                        listen=self.listen, patience=patience, orders=orders)
+        engine.on_restarted(self.restarted)
+        return engine
 
     def _facts(self, root: str, environ: dict[str, str]) -> dict[str, Any]:
         gpus, driver = compile_key.gpu_facts()

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256    # requests, where the server does not say how many it runs
 CLOSING = 5.0    # seconds for answers that were cut off to be sent
+
+Ready = TypeVar("Ready")
 
 
 class Passage(Protocol):
@@ -110,7 +112,7 @@ class HttpFront:
                 await listening.serve(stack, health, listening.bound(settings.host, settings.health_port))
             stack.push_async_callback(self._news.farewell)
             utils.log(f"listening on {settings.host}:{settings.port}, because {settings.reason}")
-            preparing = self._in_a_thread()
+            preparing = in_a_thread(self._prepare)
             first: set[asyncio.Future[Any]] = {preparing, self._stopping}
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if not preparing.done():  # told to stop while the engine loads: whoever called `run` stops the engine
@@ -123,31 +125,6 @@ class HttpFront:
             if not self._leaving:
                 utils.log(f"serving over HTTP with up to {self.passage.limit} requests at once")
             await self._drain(worker, await self._stopping)
-
-    def _in_a_thread(self) -> asyncio.Future[tuple[Worker, int | None]]:
-        # Not one of the loop's own threads: its end would wait for this one, which waits for the engine.
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Worker, int | None]] = loop.create_future()
-
-        def settle(ready: tuple[Worker, int | None] | None, error: BaseException | None) -> None:
-            if done.done():
-                return
-            if ready is not None:
-                done.set_result(ready)
-            elif error is not None:
-                done.set_exception(error)
-
-        def prepare() -> None:
-            ready, error = None, None
-            try:
-                ready = self._prepare()
-            except BaseException as raised:
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, ready, error)
-
-        threading.Thread(target=prepare, name="http-prepare", daemon=True).start()
-        return done
 
     # ------------------------------------------------------------ where requests are carried, here in this process
     async def _begin(self, stack: contextlib.AsyncExitStack, app: web.Application, listener: socket.socket) -> None:
@@ -165,6 +142,34 @@ class HttpFront:
         if running := set(self.front.running):
             await asyncio.wait(running, timeout=max(0.0, deadline - awake()))
         await self.front.cut_off(worker.fail_all, CLOSING)
+
+
+def in_a_thread(prepare: Callable[[], Ready]) -> asyncio.Future[Ready]:
+    """What `prepare` gives or raises, called in a thread that nothing waits for."""
+    # Not one of the loop's own threads: its end would wait for this one, which waits for the engine.
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Ready] = loop.create_future()
+
+    def settle(ready: list[Ready], error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(ready[0])
+
+    def run() -> None:
+        ready: list[Ready] = []
+        error: BaseException | None = None
+        try:
+            ready.append(prepare())
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, ready, error)
+
+    threading.Thread(target=run, name="http-prepare", daemon=True).start()
+    return done
 
 
 def front_of(settings: Settings, ending: process.Ending, meter: Meter, engine: Engine,

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-ROOMS = ["front", "start", "job", "answer", "engine", "server", "settings", "meter", "clock", "fit", "lora", "utils"]
+ROOMS = ["front", "start", "job", "answer", "engine", "server", "settings", "meter", "clock", "fit", "lora", "cluster",
+         "utils"]
 PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|json|md|txt|hcl|toml)|(?:[\w-]+/)+|Dockerfile)`")
 NAME = re.compile(r"`([A-Za-z_][\w.]*)\(\)`|`(?!Dockerfile)([A-Z]\w+)`")
 

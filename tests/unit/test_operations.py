@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 FLAT = re.sub(r"\s+", " ", TEXT).replace("\\|", "|")
 PRODUCT = ("handler.py", "engine.py", "utils.py", "settings", "server", "start", "job", "answer", "lora", "front",
-           "meter", "clock")
+           "meter", "clock", "cluster")
 
 
 def blocks(language: str) -> list[str]:

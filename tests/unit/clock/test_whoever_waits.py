@@ -16,7 +16,7 @@ OTHERWISE = {
 
 
 def readers() -> set[str]:
-    files = [ROOT / "engine.py", *(file for room in ("server", "answer", "front")
+    files = [ROOT / "engine.py", *(file for room in ("server", "answer", "front", "cluster")
                                           for file in (ROOT / room).rglob("*.py"))]
     return {str(file.relative_to(ROOT)) for file in files for node in ast.walk(ast.parse(file.read_text("utf-8")))
             if isinstance(node, ast.Attribute) and node.attr == "monotonic"
