@@ -1,11 +1,16 @@
 """A head start for the server's own child processes.
 
-    python headstart.py COUNT MODULE [ARGUMENT ...]
+    python headstart.py CHILDREN MODULE [ARGUMENT ...]
 
 Runs MODULE as `python -m MODULE` does. SGLang's server imports for 20 s on an H200, then starts its schedulers with
-multiprocessing's "spawn", and each of these begins with the same imports once more. Here COUNT fresh interpreters
-import what all of them need (`PRELOADED`; libraries only, nothing of SGLang's and nothing that touches a GPU) while
-the server still imports its own. When the server then spawns a process, one of them becomes it.
+multiprocessing's "spawn", and each of these begins with the same imports once more. Here fresh interpreters import what
+all of them need (`PRELOADED`; libraries only, nothing of SGLang's and nothing that touches a GPU) while the server
+still imports its own. When the server then spawns a process, one of them becomes it. CHILDREN says how many there are:
+a number for each process that the server will spawn, in that order, of the processes that this one spawns in turn
+("4,0": a data parallel controller with four schedulers, and a detokenizer). Those are started by its interpreter, and
+become its children.
+
+What has become nothing when the server listens on its --port is ended: it has spawned its processes by then.
 
 An interpreter that became the server's child differs in nothing from one that was just started: it is a child of the
 same process, with the same variables, limits, folder and inherited descriptors, and runs the very line that
@@ -28,6 +33,9 @@ import runpy
 import signal
 import socket
 import sys
+import threading
+import time
+import types
 from collections.abc import Callable, Sequence
 from multiprocessing import spawn, util
 from typing import Any
@@ -45,17 +53,18 @@ READ_EARLY = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES"
 LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_STACK, resource.RLIMIT_CORE)
 _RESERVED = 512  # descriptors below are kept free for those that the server's child inherits
 _ANSWER_WITHIN = 60.0  # seconds; its imports end long before
+_PORT = 30000  # SGLang's own
 _LINE = "from multiprocessing.spawn import spawn_main"
 
 
 class Spare:
-    """One interpreter that imports, in the server's process."""
+    """One interpreter that imports, in the process whose child it is to become; `children`: of its own."""
 
-    def __init__(self, executable: str):
+    def __init__(self, executable: str, children: int, port: int):
         ours, theirs = socket.socketpair()
         with theirs:
             command = [executable, *_flags_of_this_interpreter(), os.path.abspath(__file__), "--spare",
-                       str(theirs.fileno())]
+                       str(theirs.fileno()), str(children), str(port)]
             self.pid = _spawnv_passfds(os.fsencode(executable), command, [theirs.fileno()])
         self.channel, self.early = ours, early()
 
@@ -91,21 +100,52 @@ _spawnv_passfds = util.spawnv_passfds
 _flags_of_this_interpreter: Callable[[], list[str]] = vars(util)["_args_from_interpreter_flags"]
 
 
-def lend(spares: list[Spare]) -> None:
-    """Let processes that multiprocessing spawns from now on be `spares`, as long as there are any."""
+def started(children: Sequence[int], port: int) -> list[Spare]:
+    """An interpreter for each of `children`, as far as the system lets them start."""
+    spares: list[Spare] = []
+    with contextlib.suppress(OSError):
+        for number in children:
+            spares.append(Spare(spawn.get_executable(), number, port))
+    return spares
+
+
+def lend(spares: list[Spare], port: int) -> None:
+    """Let processes that multiprocessing spawns from now on be `spares`, as long as there are any.
+
+    They are ended when something listens on `port`.
+    """
     own = os.getpid()
 
     def spawnv_passfds(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
         lines = [word for word in args if isinstance(word, str) and word.startswith(_LINE)]
         # Not in a process forked from this one, whose children they are not.
-        if len(lines) == 1 and spares and os.getpid() == own and os.fsdecode(path) == sys.executable:
-            spare = spares.pop(0)
-            if spare.becomes(lines[0], sorted({int(fd) for fd in passfds})):
-                return spare.pid
-            spare.end()
+        if len(lines) == 1 and os.getpid() == own and os.fsdecode(path) == sys.executable:
+            with contextlib.suppress(IndexError):
+                spare = spares.pop(0)
+                if spare.becomes(lines[0], sorted({int(fd) for fd in passfds})):
+                    return spare.pid
+                spare.end()
         return _spawnv_passfds(path, args, passfds)
 
     util.spawnv_passfds = spawnv_passfds
+    threading.Thread(target=_end_idle, args=(spares, port), name="head start", daemon=True).start()
+
+
+def _end_idle(spares: list[Spare], port: int) -> None:
+    while spares and not listened(port):
+        time.sleep(1)
+    with contextlib.suppress(IndexError):
+        while True:
+            spares.pop().end()
+
+
+def listened(port: int) -> bool:
+    """Whether anything on this machine takes connections on this TCP port."""
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), open(f"/proc/net/{name}") as f:
+            if any(words[3:4] == ["0A"] and words[1].endswith(f":{port:04X}") for words in map(str.split, f)):
+                return True
+    return False
 
 
 def reserve(kept: int) -> set[int]:
@@ -117,10 +157,11 @@ def reserve(kept: int) -> set[int]:
     return held - {kept}
 
 
-def wait_as_spare(number: int) -> None:
-    """Import, wait for an order, become what it says. Does not return."""
+def wait_as_spare(number: int, children: int, port: int) -> None:
+    """Import, wait for an order, become what it says; `children` of its own import beside it. Does not return."""
     channel = socket.socket(fileno=number)
     held = reserve(number)
+    spares = started([0] * children, port)
     with contextlib.suppress(Exception):
         # Finds the memory of the title behind that of the variables, which must be as they were at the start.
         importlib.import_module("setproctitle").getproctitle()
@@ -163,9 +204,9 @@ def wait_as_spare(number: int) -> None:
     answer.close()
     sys.argv = ["-c", "--multiprocessing-fork"]
     own_folder_first("")  # as after -c
-    main = sys.modules["__main__"]
-    for name in set(vars(main)) - {"__name__", "__builtins__", "__doc__", "__package__", "__loader__", "__spec__"}:
-        del vars(main)[name]
+    sys.modules["__main__"] = main = types.ModuleType("__main__")
+    if spares:
+        lend(spares, port)
     exec(order["line"], vars(main))
 
 
@@ -184,20 +225,17 @@ def own_folder_first(folder: str) -> None:
 
 
 def run() -> None:
-    count, module = int(sys.argv[1]), sys.argv[2]
+    children, module = [int(number) for number in sys.argv[1].split(",") if number], sys.argv[2]
     own_folder_first(os.getcwd())  # as after -m
     sys.argv = sys.argv[2:]
-    spares: list[Spare] = []
-    with contextlib.suppress(OSError):
-        while len(spares) < count:
-            spares.append(Spare(spawn.get_executable()))
-    lend(spares)
+    port = int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else _PORT
+    lend(started(children, port), port)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--spare":
         own_folder_first(os.getcwd())
-        wait_as_spare(int(sys.argv[2]))
+        wait_as_spare(*map(int, sys.argv[2:]))
     else:
         run()

@@ -20,7 +20,7 @@ from server.processes import started_at
 from server.states import FINAL
 from settings import flags, gpus
 from settings.config import Settings
-from start import bytecode, start_report, warmup
+from start import bytecode, spawned, start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
@@ -72,10 +72,10 @@ class ColdStart:
         if off or rest != ["-m", "sglang.launch_server"] or not os.path.basename(python).startswith("python"):
             return plain
         given = flags.Given(list(settings.server_args), self._snapshot)
-        schedulers = max(1, _whole(given.value("--tp-size"))) * max(1, _whole(given.value("--pp-size")))
-        schedulers = max(1, schedulers // settings.nodes.count)  # of this node
-        spares = min(schedulers + 1, max(1, cores - 1))  # one for the detokenizer, which is started last
-        return [python, _HEADSTART, str(spares), rest[1], *settings.server_args]
+        children = spawned.children(given, settings.sglang)
+        if self.wanted.head_start == "auto":
+            children = spawned.within(children, cores - 1)
+        return [python, _HEADSTART, ",".join(map(str, children)), rest[1], *settings.server_args]
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
         """The server's environment with its compile caches in one place, if they are kept."""
@@ -238,7 +238,3 @@ class ColdStart:
         self._weights.close()
         if self._cache and self._ready:
             self._cache.close(patience)
-
-
-def _whole(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 1

@@ -23,6 +23,44 @@ def facts(connection, value, lock, queue):
     queue.put("é" * 100_000)
 
 
+def controller(connection):
+    """As SGLang's data parallel controller: its children are started by it, from a thread of its own."""
+    told = []
+
+    def start():
+        for number in range(3):
+            ours, theirs = multiprocessing.Pipe()
+            child = multiprocessing.Process(target=scheduler, args=(theirs,), name=f"scheduler-{number}")
+            child.start()
+            theirs.close()
+            told.append(ours.recv() | {"started": child.pid})
+            child.join()
+            told[-1]["exit"] = child.exitcode
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    connection.send({"pid": os.getpid(), "parent": os.getppid(), "preloaded": "xml.dom.minidom" in sys.modules,
+                     "told": told})
+
+
+def scheduler(connection):
+    connection.send({"parent": os.getppid(), "pid": os.getpid(), "folder": os.getcwd(), "argv": sys.argv,
+                     "set": os.environ.get("SET_LATER"), "preloaded": "xml.dom.minidom" in sys.modules})
+    sys.exit(3)
+
+
+def of_a_controller():
+    multiprocessing.set_start_method("spawn", force=True)
+    os.environ["SET_LATER"] = "yes"
+    os.chdir("/tmp")
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.Process(target=controller, args=(theirs,))
+    child.start()
+    print(json.dumps(ours.recv() | {"server": os.getpid()}))
+    child.join()
+
+
 def fail():
     sys.exit(7)
 
@@ -64,4 +102,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    of_a_controller() if "--controller" in sys.argv else main()

@@ -34,6 +34,21 @@ def cold():
     return ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, awake())
 
 
+@pytest.mark.parametrize(("cores", "environ", "children"), [
+    (16, {}, "0,0"), (16, {"TENSOR_PARALLEL_SIZE": "4", "DATA_PARALLEL_SIZE": "2"}, "8,0"),
+    (6, {"TENSOR_PARALLEL_SIZE": "4", "DATA_PARALLEL_SIZE": "2"}, "4"), (1, {"HEAD_START": "on"}, "0,0"),
+    (16, {"DATA_PARALLEL_SIZE": "2", "TOKENIZER_WORKER_NUM": "2"}, "2,0,0,0"),
+    (3, {}, None), (16, {"HEAD_START": "off"}, None), (16, {"SGLANG_LAUNCH_COMMAND": "/opt/engine --fast"}, None)])
+def test_what_the_server_will_spawn_has_a_head_start(monkeypatch, cores, environ, children):
+    monkeypatch.setattr(cold_start.os, "sched_getaffinity", lambda _: set(range(cores)))
+    environ = {"MODEL_NAME": "org/tiny", "DEVICE": "cpu", **environ}
+    settings = config.load(environ, SNAPSHOT, 8, "python3")
+    command = ColdStart(settings, SNAPSHOT, awake()).command()
+    given = [] if children is None else [cold_start._HEADSTART, children, "sglang.launch_server"]
+    plain = [*settings.launch_command, *settings.server_args]
+    assert command == ([plain[0], *given, *settings.server_args] if given else plain)
+
+
 def heard(cold, speed=1.0):
     """One whole start of a server, and what its lines were said to mean."""
     listen = cold.listen()
