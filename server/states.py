@@ -23,7 +23,7 @@ class Event(enum.Enum):
     READY = "it answered that it is ready"
     LATE = "it was not ready in time"
     BROKE = "its guard ended"
-    HUNG = "it gave no sign of life"
+    HUNG = "it gave no sign of life, or has lost a part"
     CALLED = "it has to go with those of the other nodes"
     GONE = "its last process is gone"
     STUCK = "it does not die"

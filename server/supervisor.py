@@ -13,11 +13,13 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import utils
 from clock import awake
+from server import parts
 from server.orders import Orders
 from server.processes import port_is_free
 from server.restarts import Patience, Restarts, Silence
@@ -62,7 +64,7 @@ class Supervisor:
         self._listeners: set[Callable[[], None]] = set()
         self._wake = threading.Event()
         self._stop_at: float | None = None  # clock.awake after which what is left is killed
-        self._hung = 0                      # the life that gave no sign of life
+        self._doomed = (0, "")              # the life that is to be killed, and the headline of the report on it
         self._headline = self._footer = ""  # of the report on the next death
         self.reason = ""                    # that report, or why there is no further start
         self._was_up = False
@@ -204,6 +206,7 @@ class Supervisor:
             interval = min(interval * _POLL_GROWTH, _POLL_LAST)
 
     def _while_up(self) -> Event:
+        parts.watch(self._tree, functools.partial(self._condemn, self.life))
         while True:
             self._wake.clear()
             if self._stop_at is not None:
@@ -211,8 +214,8 @@ class Supervisor:
             if self._tree.broken.is_set():
                 self._headline = "The SGLang server ended"
                 return Event.BROKE
-            if self._hung == self.life:
-                self._headline = "The SGLang server hung and was killed"
+            if self._doomed[0] == self.life:
+                self._headline = self._doomed[1]
                 return Event.HUNG
             if self._called():
                 return Event.CALLED
@@ -335,5 +338,8 @@ class Supervisor:
                 utils.log(f"the engine gave no sign of life for {hang:.0f} s (SGLANG_HANG_TIMEOUT): it is killed",
                           "error")
                 silence.broken()
-                self._hung = life
-                self._wake.set()
+                self._condemn(life, "The SGLang server hung and was killed")
+
+    def _condemn(self, life: int, headline: str) -> None:
+        self._doomed = life, headline
+        self._wake.set()

@@ -59,6 +59,11 @@ class Tree:
         threading.Thread(target=self._watch, name="engine-watch", daemon=True).start()
 
     @property
+    def pid(self) -> int:
+        """The guard's: all others are below it."""
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """None until nothing is left, otherwise the exit status (negative: the signal that ended it)."""
         return self._process.returncode if self.gone.is_set() else None

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socketserver
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -36,6 +37,8 @@ def _grandchild(kind: str, up: int) -> None:
     elif kind == "stubborn":
         for number in _STUBBORN:
             signal.signal(number, signal.SIG_IGN)
+    elif kind == "part":  # as a scheduler of a data parallel controller, for which nobody waits
+        subprocess.Popen(["sglang::scheduler_DP1", "600"], executable="/bin/sleep")
     elif kind == "session":  # out of the session and the group, with the server's output still open
         os.setsid()
     elif kind == "daemon":  # the textbook's double fork: nothing ties it to the server any more

@@ -4,11 +4,12 @@ import asyncio
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
 from engine import Engine, EngineError, Patience
-from server import supervisor
+from server import parts, supervisor
 from server.states import FINAL, State
 from tests.contract.children import DIE
 from tests.contract.server.trees import FAMILY, PATIENCE, RUNAWAYS, await_gone, ended, members, program, script, settle
@@ -104,6 +105,36 @@ def test_what_jobs_hear_keeps_a_silent_one_alive(serve, output):
     assert enough.wait(PATIENCE)
     assert engine.state is State.UP and engine.life == 1
     os.kill(server, signal.SIGCONT)
+
+
+def part(mark: str) -> int:
+    [pid] = [pid for pid in members(mark) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sglang::")]
+    return pid
+
+
+def test_one_that_goes_on_without_one_of_its_schedulers_is_killed_and_restarted(serve, mark, capsys, monkeypatch):
+    monkeypatch.setattr(parts, "_OWN_END", 0.1)
+    engine = up(serve(engine={"patience": Patience(restarts=1)}, family=[*FAMILY, "part"]))
+    watched(engine)
+    first = part(mark)
+    assert parts.Parts(engine._supervisor.tree.pid).names == [f"scheduler_DP1 (process {first})"]
+    os.kill(first, signal.SIGKILL)
+    assert reaches(engine, State.UP, life=2)
+    told = f"scheduler_DP1 (process {first})"
+    assert f"The SGLang server lost its {told} and was killed" in capsys.readouterr().out
+    assert engine.endings[1].startswith("killed by")
+    assert part(mark) != first
+
+
+def test_one_that_ends_by_itself_without_a_scheduler_keeps_its_own_last_words(serve, mark, capsys, monkeypatch):
+    monkeypatch.setattr(parts, "_OWN_END", PATIENCE)
+    engine = up(serve({"/ready": [200, DIE]}, engine={"patience": Patience(restarts=1)}, family=["part"]))
+    watched(engine)
+    os.kill(part(mark), signal.SIGKILL)
+    engine.get("/ready")
+    assert reaches(engine, State.UP, life=2)
+    said = capsys.readouterr().out
+    assert "The SGLang server ended" in said and "lost its" not in said
 
 
 @pytest.mark.parametrize("cause", ["hung", "broken"])
