@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -22,6 +23,8 @@ _M_MMAP_THRESHOLD, _LARGE = -3, 2**16  # malloc.h; bytes
 LAST_RESORT = 15.0  # seconds beyond its patience after which a process ends, whatever holds it up
 LAST_PATIENCE = 5.0  # seconds that running jobs get to deliver their failure after the engine was lost
 AFTERWARDS = 60.0  # seconds for what follows: the engine's end, and the last save of its kernels
+# Connections of one request: to whoever asked, to the engine, and to a medium that it names. And what else is open.
+_FILES_EACH, _FILES_ELSE = 3, 256
 _AGAIN = 0.2  # seconds after which an exit that got lost is raised once more
 
 
@@ -42,6 +45,18 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+
+
+def allow_files(at_once: int) -> None:
+    """Have room for the connections of so many requests: each is an open file, of which a process that was not told
+    otherwise may have 1,024 in many places. Never lowers the limit."""
+    wanted = _FILES_EACH * at_once + _FILES_ELSE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < (allowed := min(wanted, hard)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        utils.log(f"only {allowed} files may be open in this container (ulimit -n), and {at_once} requests at once may "
+                  f"need {wanted}: lower MAX_CONCURRENCY, or raise that limit", "warn")
 
 
 class Ending:

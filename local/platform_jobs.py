@@ -161,6 +161,8 @@ class JobStore:
         worker = self._worker(worker_id)
         worker.last_ping = self.clock()
         worker.jobs = tuple(filter(None, query.get("job_id", "").split(",")))
+        for job in filter(None, map(self.jobs.get, worker.jobs)):
+            job.named = worker.last_ping
         worker.version = query.get("runpod_version")
         if query.get("status") == "unhealthy":
             worker.unhealthy = f"{query.get('check')}: {query.get('reason')}"

@@ -84,7 +84,8 @@ class Chunk:
 
 @dataclass(eq=False)
 class Job:
-    """One job. `output` is what job-done carried; `chunks` what job-stream did, in order of arrival."""
+    """One job. `output` is what job-done carried; `chunks` what job-stream did, in order of arrival; `named` is when a
+    ping named it last."""
 
     id: str
     input: object
@@ -99,6 +100,7 @@ class Job:
     worker_id: str | None = None
     taken: float | None = None
     ended: float | None = None
+    named: float | None = None
     attempts: int = 0
     expired: bool = False
     read: int = 0
@@ -131,7 +133,7 @@ class Job:
 
 @dataclass
 class Worker:
-    """What a worker's pings said."""
+    """What a worker's pings said; jobs: those that the last one named."""
 
     id: str
     first_seen: float

@@ -40,17 +40,18 @@ class Platform:
     in (a long poll is answered late). post_delay_ms may be changed while
     running: it is the round trip of every job-stream and job-done POST, half before it takes effect.
     unknowns: what RunPod does not document, may be replaced while running. rate_limits: answer 429 beyond them.
+    longest_address: bytes of one that is read; what is longer is answered 400, as ordinary servers do above 8 KB.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, endpoint_id: str = "local",
                  post_delay_ms: float = 0.0, limits: Limits | None = None, policy: Policy | None = None,
                  long_poll: float = 20.0, auth: bool = True, public_url: str | None = None,
                  unknowns: Unknowns | None = None, rate_limits: bool = False,
-                 log: Callable[[str], None] = lambda line: None):
+                 longest_address: int = 8190, log: Callable[[str], None] = lambda line: None):
         self.host, self.port, self.endpoint_id = host, port, endpoint_id
         self.post_delay_ms, self.long_poll, self.auth = post_delay_ms, long_poll, auth
         self.unknowns = unknowns or Unknowns()
-        self.public_url, self.log = public_url, log
+        self.public_url, self.longest_address, self.log = public_url, longest_address, log
         self.rates = Rates() if rate_limits else None
         self.store = JobStore(limits=limits, policy=policy, on_change=self._changed,
                               split_chunks=lambda: self.unknowns.large_chunk == "split")
@@ -69,7 +70,8 @@ class Platform:
         WorkerRoutes(self).add_to(app.router, base)
         ClientRoutes(self).add_to(app.router, base)
         # handler_cancellation: an OpenAI stream whose client goes away must cancel its job.
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1,
+                                     max_line_size=self.longest_address)
         await self._runner.setup()
         await web.TCPSite(self._runner, self.host, self.port, backlog=1024).start()
         self.port = self._runner.addresses[0][1]

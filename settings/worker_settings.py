@@ -56,7 +56,7 @@ WORKER_SETTINGS = (
     Setting("CORS_ORIGINS", "list", (), "Origins of the browser pages that may call the HTTP front, separated by "
             "spaces or commas, or `*`; unset, none."),
     Setting("MAX_CONCURRENCY", "int", None, "Jobs that one worker runs at once; unset, it follows what the server "
-            "says it can run.", low=1),
+            "says it can run, behind the queue up to 128.", low=1),
     Setting("REQUEST_TIMEOUT", "float", 3600.0, "Seconds that a request without streaming may take; 0 means no "
             "limit.", low=0),
     Setting("ENGINE_IDLE_TIMEOUT", "float", 600.0, "Seconds of silence inside a running stream before the job "

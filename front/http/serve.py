@@ -133,6 +133,7 @@ class HttpFront:
 
     async def _open(self, stack: contextlib.AsyncExitStack, worker: Worker, limit: int) -> None:
         """Requests are carried from now on."""
+        process.allow_files(limit)
         self.gate.limit = limit
         stack.push_async_callback(worker.close)
         self.front.answer, self.front.dial = worker.answer, worker.dial

@@ -97,20 +97,3 @@ class _Request:
             await self._made.__aexit__(*error)
         finally:
             self._of.give(self._pool)
-
-
-def renew_pings(heartbeat: Any) -> None:
-    """Have the SDK's process of pings, whose class `heartbeat` is, begin anew with its connections after a thaw.
-
-    On one that has vanished it would wait for twice its interval, 20 s, before it makes another.
-    """
-    send = heartbeat._send_ping
-
-    def renewed(self: Any) -> None:
-        now = thaws()
-        if getattr(self, "_thaws", now) != now:
-            self._session.close()  # which only drops what is open; the next request opens another
-        self._thaws = now
-        send(self)
-
-    heartbeat._send_ping = renewed

@@ -16,11 +16,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from front.answers import Handle
-from front.process import Ending
+from front.process import Ending, allow_files
 from utils import JobError, log
 
 BOUND = 128  # jobs at once, unless MAX_CONCURRENCY says otherwise: see `jobs_at_once`
-NAMED_IN_A_PING = 180  # jobs with RunPod's ids of 36 characters and a suffix
+# Jobs whose ids fit into an address of 8 KB, the longest that ordinary servers take: 47 bytes each, for those of
+# /runsync and of the OpenAI route are "sync-", 36 characters and a suffix, and a comma is three bytes there.
+NAMED_IN_A_PING = 160
 
 
 def load() -> None:
@@ -58,7 +60,8 @@ def jobs_at_once(wanted: int | None, capacity: int | None) -> int:
         return max(1, min(capacity or BOUND, BOUND))
     if wanted > NAMED_IN_A_PING:
         log(f"MAX_CONCURRENCY={wanted}: the runpod SDK's ping names every running job in its address, which passes "
-            f"8 KB at about {NAMED_IN_A_PING} jobs and may be refused", "warn")
+            f"8 KB at about {NAMED_IN_A_PING} jobs. If the platform refuses it, several pings name them between them, "
+            "and whether RunPod counts a job as running that its last ping does not name is not documented", "warn")
     return wanted
 
 
@@ -71,12 +74,13 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
     import runpod
     from runpod.serverless.modules import rp_job, rp_ping, rp_scale
 
-    from front.queue.connections import renew_pings
     from front.queue.delivery import Chunk, Delivery, parts
     from front.queue.loop import JobLoop
+    from front.queue.pings import mend
     from job import refusal
     from meter.record import current
 
+    allow_files(limit)
     delivery = Delivery()
     opened: weakref.WeakKeyDictionary[asyncio.Task[Any], AsyncGenerator[Any, None]] = weakref.WeakKeyDictionary()
 
@@ -89,7 +93,7 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
             if outputs := opened.pop(_this_task(), None):
                 await outputs.aclose()
 
-    renew_pings(rp_ping.Heartbeat)
+    pings = mend(rp_ping.Heartbeat)
     rp_job.stream_result, rp_job.send_result = delivery.stream, delivery.result
     rp_scale.JobScaler = functools.partial(JobLoop, limit=limit, ending=ending, delivery=delivery,
                                            fail_all=fail_all, on_poll=on_poll, on_end=on_end, run=run)
@@ -116,4 +120,7 @@ def serve(handle: Handle, *, limit: int, ending: Ending, fail_all: Callable[[], 
         from front.queue.api import WorkerAPI
 
         rp_fastapi.WorkerAPI = functools.partial(WorkerAPI, handle=handle, on_end=on_end)
-    runpod.serverless.start({"handler": handler, "return_aggregate_stream": True})
+    try:
+        runpod.serverless.start({"handler": handler, "return_aggregate_stream": True})
+    finally:
+        pings.over.set()

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from front.queue import connections
-from front.queue.connections import Connections, renew_pings
+from front.queue.connections import Connections
 
 
 class Site:
@@ -110,24 +110,3 @@ async def test_an_answer_that_is_an_error_reaches_whoever_asked(site, frost):
             async with platform.get(site.url + "a/b") as response:
                 response.raise_for_status()
         assert platform._pool.users == 0
-
-
-def test_the_pings_begin_anew_after_a_thaw(frost):
-    class Heartbeat:
-        def __init__(self):
-            self.did, self._session = [], self
-
-        def close(self):
-            self.did.append("close")
-
-        def _send_ping(self):
-            self.did.append("ping")
-
-    renew_pings(Heartbeat)
-    heart = Heartbeat()
-    heart._send_ping()
-    heart._send_ping()
-    frost()
-    heart._send_ping()
-    heart._send_ping()
-    assert heart.did == ["ping", "ping", "close", "ping", "ping"]

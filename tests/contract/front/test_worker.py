@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 
 import openai
 import pytest
@@ -245,3 +246,11 @@ async def test_a_late_stop_does_not_reach_the_job_that_is_sent_again(platform, w
 async def test_more_jobs_than_a_ping_can_name_are_warned_of(platform):
     async with WorkerProcess(platform, contract_environ(MAX_CONCURRENCY="300")) as worker:
         assert "ping" in await worker.line("MAX_CONCURRENCY=300")
+
+
+async def test_the_limit_of_open_files_is_raised_for_many_jobs(platform):
+    async with WorkerProcess(platform, contract_environ(MAX_CONCURRENCY="400")) as worker:
+        _, hard = resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE, (1024, hard))
+        await worker.connected()
+        assert resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE)[0] >= min(3 * 400, hard)
