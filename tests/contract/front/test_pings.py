@@ -162,6 +162,23 @@ def test_a_long_one_without_an_answer_is_suspected_after_the_second_time(heart, 
     assert capsys.readouterr().out.count(REFUSED) == 1
 
 
+def test_long_ones_that_are_taken_meanwhile_take_the_suspicion_away(heart):
+    one, site = heart(None, ids(256))
+    for limit in (8190, 32_000) * 3:
+        site.answer = shorter_than(limit, 0)
+        site.pings.clear()
+        one._send_ping()
+        assert len(site.pings[0][0]) > 8190
+
+
+@pytest.mark.parametrize("status", [0, 400, 413])
+def test_one_of_an_ordinary_length_that_fails_is_left_to_the_next(heart, status):
+    one, site = heart(shorter_than(1000, status), ids(100))
+    for _ in range(3):
+        one._send_ping()
+    assert [answer for _, answer in site.pings] == [status] * 3
+
+
 @pytest.mark.parametrize("status", [0, 400, 401, 404, 500])
 def test_a_platform_that_refuses_everything_is_not_thought_to_mind_the_length(heart, capsys, status):
     named = ids(256)

@@ -25,6 +25,7 @@ RELIED_ON = {
     "_set_batch_id": (rp_logger._set_batch_id, "1643f09b04932617"),
     "Heartbeat": (rp_ping.Heartbeat, "aa0c15420df377b2"),
     "JobsProgress": (worker_state.JobsProgress, "36fc501c771d8f2f"),
+    "PingJobMirror": (worker_state.PingJobMirror, "6826956beb7a61f3"),
     "WorkerAPI": (rp_fastapi.WorkerAPI, "83b0c989bb700f92"),
 }
 
@@ -47,6 +48,7 @@ def test_the_source_is_the_one_that_was_read(name):
 def test_the_names_that_are_replaced_are_looked_up_when_they_are_used():
     source = inspect.getsource(worker.run_worker)
     assert "job_scaler = rp_scale.JobScaler(config)" in source and "job_scaler.start()" in source
+    assert "heartbeat.start_ping(mirror)" in source and worker.heartbeat.__class__ is rp_ping.Heartbeat
     source = inspect.getsource(rp_job.handle_job)
     assert "await stream_result(session, stream_output, job)" in source
     assert "await send_result(session, job_result, job, is_stream=is_stream)" in source
