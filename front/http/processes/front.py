@@ -154,6 +154,7 @@ class FrontProcess:
 
     async def _serve(self, learned: tuple[Any, ...], limit: int) -> None:
         assert self._worker is not None
+        process.allow_files(limit)
         self._lease.limit = limit
         self._worker.learn_from(learned)
         self._front.answer, self._front.dial = self._worker.answer, self._worker.dial

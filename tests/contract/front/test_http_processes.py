@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 
 import aiohttp
@@ -358,3 +359,12 @@ async def test_health_is_there_before_the_processes_and_metrics_and_the_page_are
                 assert (told["state"], told["model"], told["takes"]["chat"]) == ("ready", "tiny", True)
             async with session.get(f"{http.base}/-/state?seen={told['tag']}", headers=headers) as response:
                 assert (await response.json())["tag"] == told["tag"]
+
+
+async def test_each_may_have_the_files_that_its_connections_need(start):
+    http = await start(HTTP_PROCESSES="2", MAX_CONCURRENCY="1000")
+    _, hard = resource.prlimit(http.worker.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(http.worker.process.pid, resource.RLIMIT_NOFILE, (1024, hard))  # before it starts the others
+    await http.worker.line("front processes carry the requests", 60)
+    allowed = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in fronts(http)}
+    assert len(allowed) == 2 and all(limit >= min(3 * 1000, hard) for limit in allowed.values()), allowed
