@@ -162,6 +162,7 @@ class Keeper:
                 seen, since = self._sent.value, awake()
             elif awake() - since > _HUNG_INTERVALS * interval + _HUNG_SECONDS:
                 process.kill()
+                process.join(interval)
                 return f"hung for {awake() - since:.0f} s and was killed"
         return "is no longer needed"
 
