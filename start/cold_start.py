@@ -30,6 +30,7 @@ _HEADSTART = headstart.__file__
 _CORES_FOR_HEAD_START = 4  # with fewer the imports only take turns
 # A container's process 1 that is older than this before the worker is no part of the worker's start.
 _LONGEST_BOOT = 600.0
+_OTHERS = "other nodes"  # the phase in which they are waited for
 
 
 class ColdStart:
@@ -123,10 +124,11 @@ class ColdStart:
 
     def launched(self, engine: Engine) -> None:
         """The server was started, by `engine`, which was made with `listen`."""
-        self._engine, self._launched = engine, True
+        self._engine, self._launched, self._launched_at = engine, True, awake()
         # Now, before the server writes its own.
         threading.Thread(target=self._look_for_bytecode, name="bytecode", daemon=True).start()
-        threading.Thread(target=self._look_whether_it_fits, name="outlook", daemon=True).start()
+        if self.settings.nodes.count == 1:  # the others' GPUs are not known here
+            threading.Thread(target=self._look_whether_it_fits, name="outlook", daemon=True).start()
         self._weights.begin()
         if self._cache:
             self._cache.begin()
@@ -152,6 +154,8 @@ class ColdStart:
         """The server is ready, `after` seconds since its start."""
         self._ready = True
         self._weights.ready()
+        if self.settings.nodes.count > 1:
+            self._spans.append(Span(_OTHERS, self._launched_at, max(self._launched_at, self._engine.started_at)))
         own = self._spans + self._beside()
         utils.log(start_report.sentence(after, self._timeline.spans, own))
 
@@ -200,6 +204,8 @@ class ColdStart:
         zero = engine.started_at
         over = engine.up or engine.state in FINAL
         running = [] if over else [(name, start + zero) for name, start in timeline.running()]
+        if not engine.life and not over:
+            running = [(_OTHERS, self._launched_at)]
         if engine.life > 1:
             return start_report.report(self._server(), running, awake())
         if engine.up and not self._reported:

@@ -9,8 +9,8 @@ import pytest
 
 from local.forwarder import Forwarder
 from local.frost import freeze, thaw
-from tests.contract.cluster.conftest import LOST, kill
 from tests.contract.front.http_worker import CHAT, KEY
+from tests.two_nodes import LOST, kill
 
 STARTING = json.dumps({"ready_delay": 1.5})
 
@@ -21,10 +21,14 @@ async def test_node_0_serves_and_the_other_says_how_its_part_stands_and_who_serv
     assert (await first.becomes(204))[-1] == 204
     await first.worker.line("node 0 is there: 1 of 2")
     assert "Uvicorn" not in first.worker.output  # no engine before all are there
+    async with first.session.get(first.base + "/-/state", headers={"Authorization": f"Bearer {KEY}"}) as response:
+        start = (await response.json())["start"]
+    assert start["phases"][-1]["name"] == "other nodes" and start["total_s"] < 60
     second = await nodes.begin(1)
     assert set(await second.becomes(200)) <= {None, 204, 200}
     await nodes.up()
     await nodes.answers()
+    assert '"name": "other nodes"' in await first.worker.line("start report")
     for path in (CHAT, "/v1/models", "/", "/metrics"):
         async with second.session.get(second.base + path) as response:
             told = await response.json()

@@ -39,10 +39,10 @@ class Http:
         except aiohttp.ClientConnectionError:
             return None
 
-    async def becomes(self, *stages: int | None, port: str | None = None) -> list[int | None]:
+    async def becomes(self, *stages: int | None, port: str | None = None, within: float = 60) -> list[int | None]:
         """Ask for health until it is one of `stages`; returns every answer on the way."""
         seen = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(within):
             while not seen or seen[-1] not in stages:
                 seen.append(await self.stage(port=port))
                 await asyncio.sleep(0.02)
