@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from settings import flags, listeners, lora, names, nodes
 from settings.description import describe
 from settings.environment import engine_environ
-from settings.flags import parsers, profiles
+from settings.flags import host, parsers, profiles
 from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
@@ -93,6 +93,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     tp_size, lines, wrong = tensor_parallel(given, gpu_count or node.gpus, bool(config_file), node.count)
     notices += lines
     problems += wrong
+    of_replicas, lines = host.stream_interval(given, bool(config_file))
+    notices += lines
+    problems += host.tokenizers(given)
     profile, lines = profiles.arguments(worker["START_PROFILE"], given, snapshot, bool(config_file))
     notices += lines
     notices += _likely_typos(environ, snapshot)
@@ -114,7 +117,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))
 
     traced = (ENGINE_TRACES, told.engine_traces) if told.engine_traces and ENGINE_TRACES in snapshot["flags"] else ()
-    server_args = (*head, *several, *tp_size, *profile, *traced, *words)
+    server_args = (*head, *several, *tp_size, *of_replicas, *profile, *traced, *words)
     return Settings(
         model=model, revision=given.value("--revision"), served_model_name=served,
         model_names=tuple(dict.fromkeys((served, asked, model))), port=worker["SGLANG_PORT"],

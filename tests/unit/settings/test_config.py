@@ -206,7 +206,9 @@ def test_a_configuration_file_is_heard():
 def test_tensor_parallel_size_is_what_the_gpus_leave(gpus, environ, size, says):
     settings = load(environ, gpus)
     assert PARSER.parse_args(settings.server_args).__dict__["--tp-size"] == size
-    assert lines(settings, "info") == [says]
+    of_replicas = [f"STREAM_INTERVAL=4: one process writes the streams of {says.rpartition('data parallel ')[2][0]} "
+                   "replicas"] if "data parallel" in says else []
+    assert lines(settings, "info") == [says, *of_replicas]
 
 
 @pytest.mark.parametrize("environ", [{"TENSOR_PARALLEL_SIZE": "2"}, {"TP_SIZE": "2"},
