@@ -46,7 +46,8 @@ def _as_stored(model: Model, serving: Serving) -> bool:
 
 def _share(part: Part, serving: Serving) -> float:
     """The part of a part that the fullest GPU holds."""
-    ranks = serving.attention_tp if part.kind == "attention" else serving.tp
+    # Most models share the embedding out as their attention (use_attn_tp_group in srt/models/), Llama's over all.
+    ranks = serving.attention_tp if part.kind == "attention" or part.name == "embedding" else serving.tp
     share = 1 / min(ranks, part.shards or ranks)
     if part.layers:
         return share / serving.pp_size

@@ -70,6 +70,15 @@ class Serving:
         return replace(self, draft=draft, draft_bytes=draft_bytes,
                        speculative_algorithm=self.speculative_algorithm or "STANDALONE")
 
+    def _by_groups(self, flags: Mapping[str, Any]) -> Serving:
+        """With --attn-dp-size by the older pair of flags, which the server turns into it (parallel_hook.py)."""
+        groups = _whole(flags.get("--attn-dp-size", flags.get("--attention-data-parallel-size")) or 1)
+        if groups < 2:
+            return self
+        if self.dp_size > 1 and not self.enable_dp_attention:
+            raise FitError("attn_dp_size and dp_size do not go together")
+        return replace(self, enable_dp_attention=True, dp_size=groups)
+
     @property
     def tp(self) -> int:
         return self.tp_size or 1
@@ -80,6 +89,13 @@ class Serving:
         return max(1, self.tp // self.dp_size) if self.enable_dp_attention else self.tp
 
 
+# With these a GPU holds more or less of the weights or of the cache by rules that are not known here.
+_UNKNOWN = ("--attn-cp-size", "--dcp-size", "--decode-context-parallel-size", "--attention-context-parallel-size",
+            "--moe-dp-size", "--moe-data-parallel-size", "--dwdp-size", "--moe-dense-tp-size", "--moe-a2a-backend",
+            "--ep-num-redundant-experts", "--kt-weight-path", "--enable-paged-experts", "--offload-group-size",
+            "--nnodes", "--elastic-ep-backend", "--language-only", "--enable-unified-memory", "--enable-hisparse",
+            "--weight-cache-mode")
+_MEANS_NOTHING = ("", "0", "1", "-1", "none", "off", "false", "no")
 # Flags whose name differs from the field that they fill.
 _ALIASES = {"cuda_graph_max_bs_decode": "cuda_graph_max_bs", "quantization_method": "quantization",
             "expert_parallel_size": "ep_size"}
@@ -88,8 +104,11 @@ _ALIASES = {"cuda_graph_max_bs_decode": "cuda_graph_max_bs", "quantization_metho
 def from_flags(flags: Mapping[str, Any]) -> Serving:
     """Of `{"--context-length": "16k" | 16384, "--disable-cuda-graph": True, …}`; flags of no matter are left out.
 
-    Raises FitError for a value that is no number.
+    Raises FitError for a value that is no number, and for a mode whose memory is not known.
     """
+    for flag in _UNKNOWN:
+        if flags.get(flag) is True or str(flags.get(flag) or "").strip().lower() not in _MEANS_NOTHING:
+            raise FitError(f"what a GPU holds with {flag} is not known")
     readers: dict[str, Callable[[Any], Any]] = {}
     for field in fields(Serving):
         kind = str(field.type)
@@ -104,7 +123,7 @@ def from_flags(flags: Mapping[str, Any]) -> Serving:
                 values[name] = readers[name](value)
             except (TypeError, ValueError):
                 raise FitError(f"{flag} {value!r} is no number") from None
-    return Serving(**values)
+    return Serving(**values)._by_groups(flags)
 
 
 def from_words(words: Sequence[str]) -> Serving:

@@ -107,6 +107,26 @@ def test_flags_of_the_server_become_fields():
         serving.from_flags({"--tp-size": "two"})
 
 
+def test_groups_of_attention_are_the_older_pair_of_flags():
+    pair = serving.from_flags({"--enable-dp-attention": True, "--dp-size": "4", "--tp-size": "8"})
+    assert pair == serving.from_flags({"--attn-dp-size": "4", "--tp-size": "8"})
+    assert pair == serving.from_words(["--attention-data-parallel-size=4", "--tp-size", "8"])
+    assert pair.attention_tp == 2 and pair.on(8) == pair
+    assert serving.from_flags({"--attn-dp-size": "1", "--dp-size": "2"}) == Serving(dp_size=2)
+    with pytest.raises(FitError, match="do not go together"):
+        serving.from_flags({"--attn-dp-size": "2", "--dp-size": "2"})
+
+
+@pytest.mark.parametrize(("flag", "asks", "means_nothing"), [
+    ("--attn-cp-size", "2", "1"), ("--dcp-size", 2, 1), ("--moe-a2a-backend", "deepep", "none"),
+    ("--ep-num-redundant-experts", "16", "0"), ("--weight-cache-mode", "client", "off"),
+    ("--enable-paged-experts", True, False), ("--offload-group-size", "4", "-1"), ("--nnodes", "2", "1")])
+def test_a_mode_whose_memory_is_not_known_is_not_judged(flag, asks, means_nothing):
+    with pytest.raises(FitError, match=f"what a GPU holds with {flag} is not known"):
+        serving.from_flags({flag: asks})
+    assert serving.from_flags({flag: means_nothing}) == Serving()
+
+
 def test_what_is_not_counted_is_said():
     notes = judge({**configs.LLAMA_8B, "vision_config": {"layers_of_its_own": 3}}, H100,
                   speculative_algorithm="EAGLE3").notes

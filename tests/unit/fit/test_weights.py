@@ -49,6 +49,16 @@ def test_two_gpus_hold_half_each():
     assert weights(model, Serving(tp_size=2)) == pytest.approx(weights(model, WHOLE) / 2, rel=0.002)
 
 
+def test_groups_of_attention_hold_attention_and_embedding_each_and_share_the_rest():
+    model = Model(configs.DEEPSEEK_V3)
+    groups = Serving(tp_size=8, dp_size=8, enable_dp_attention=True)
+    embedding = next(part.parameters for part in parts(model) if part.name == "embedding") * 2
+    attention = sum(part.parameters for part in parts(model) if part.kind == "attention" and part.shards != 1)
+    more = weights(model, groups) - weights(model, Serving(tp_size=8))
+    assert more == pytest.approx((embedding + attention) * 7 / 8, rel=0.02)  # attention in 8 bits
+    assert weights(model, Serving(tp_size=8, ep_size=8)) == weights(model, Serving(tp_size=8))
+
+
 def test_stages_share_the_layers_out_and_not_the_embeddings():
     model = Model(configs.QWEN3_8B)
     embeddings = 2 * 2 * model.vocabulary * model.hidden
