@@ -12,7 +12,7 @@ from builder import curated
 from builder.curated import Field, Form
 from settings import listeners
 from settings.config import DEFAULT_MODEL, DEFAULTS
-from settings.flags import NOT_READ, REFUSED, parsers, variable, variables
+from settings.flags import NOT_READ, REFUSED, modes, parsers, variable, variables
 from settings.flags.values import Snapshot
 from settings.foreign import FOREIGN, Same
 from settings.worker_settings import WORKER_SETTINGS, Setting, bounds
@@ -110,6 +110,8 @@ def flags_table(snapshot: Snapshot) -> list[str]:
             lines.append(_row(names, f"Refused: {REFUSED[flag]}.", "", ""))
             continue
         says = " ".join(filter(None, [entry["help"], entry.get("deprecated")])) or "(undocumented)"
+        if rule := modes.CANNOT.get(flag):
+            says = f"{says.rstrip('.')}. {modes.told(rule)}."
         if flag in listeners.LISTENERS:
             says = f"{says.rstrip('.')}. The engine {listeners.LISTENERS[flag][0]}: only with `ALLOWED_LISTENERS`."
         lines.append(_row(names, says, _allowed(parsers.with_none(flag, entry)), _code(_default(flag, entry))))

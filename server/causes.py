@@ -34,6 +34,10 @@ CAUSES = (
     Cause(r"Not enough memory\. Please try to increase --mem-fraction-static|leave no GPU memory for the KV cache",
           "The weights leave no room for the KV cache: raise MEM_FRACTION_STATIC, or use a quantised model, a larger "
           "GPU, or more GPUs (TENSOR_PARALLEL_SIZE)."),
+    Cause(r"Not enough host memory available\. Requesting|No host memory is left for HiCache|"
+          r"Cannot automatically size HiCache host memory",
+          "The container's memory is too small for the cache in the host's memory: set HICACHE_SIZE (GB for each GPU) "
+          "to what is left beside 10 GiB, or leave ENABLE_HIERARCHICAL_CACHE out."),
     Cause(r"driver version is insufficient|unsupported display driver|CUDA driver version|"
           r"NVIDIA driver on your system is too old|cuda>=|forward compatibility was attempted",
           "The host's NVIDIA driver is older than this image's CUDA: choose hosts with a newer CUDA version in the "
@@ -132,6 +136,8 @@ CAUSES = (
     Cause(_CANNOT_WRITE, "LOG_REQUESTS_TARGET names a folder that cannot be made.", r"_create_log_target"),
     Cause(_CANNOT_WRITE, "EXPORT_METRICS_TO_FILE_DIR is a folder that cannot be made.",
           r"request_metrics_exporter\.py"),
+    Cause(r"API key is not supported in multi-tokenizer mode",
+          "Several tokenizers take no API_KEY: leave API_KEY or TOKENIZER_WORKER_NUM out."),
     Cause(r"Tokenizer worker num must", "TOKENIZER_WORKER_NUM must be at least 1."),
 
     # The model and the hub.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from settings import flags, listeners, lora, names, nodes
 from settings.description import describe
 from settings.environment import engine_environ
-from settings.flags import host, parsers, profiles
+from settings.flags import host, modes, parsers, profiles
 from settings.flags.bounds import out_of_bounds
 from settings.flags.parallel import tensor_parallel
 from settings.flags.values import Notice, Problem, Snapshot, nearest
@@ -62,7 +62,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     problems += [Problem(flags.variable(flag), "", "must be of ASCII characters without line breaks: it is sent in a "
                          "header of HTTP") for flag in ("--api-key", "--admin-api-key")
                  if not re.fullmatch(r"[ -~]*", given.value(flag) or "")]
+    problems += [Problem(flags.variable(flag), text, why) for flag, text, why in modes.refused(given.items)]
     config_file = worker["SGLANG_CONFIG_FILE"]
+    notices += modes.notices(given, bool(config_file))
 
     model = given.value("--model-path") or (UNNAMED_MODEL if config_file else DEFAULT_MODEL)
     asked = given.value("--served-model-name") or model
@@ -112,6 +114,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     told, lines, wrong = telemetry(worker, environ, given, served, snapshot["sglang"])
     notices += lines
     problems += wrong
+    ranks = given.count("--tp-size") if "--tp-size" in given or gpu_count == 1 else int(tp_size[1]) if tp_size else None
+    problems += modes.clashes(given, ranks, bool(config_file), http.mode, environ)
     secrets = (*secret_values(environ, given), *http.keys)
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from settings import flags, listeners
+from settings.flags import modes
 from settings.flags.bounds import out_of_bounds
 from settings.flags.values import Problem, Snapshot
 
@@ -38,6 +39,7 @@ def problems(path: str, snapshot: Snapshot, allowed: Collection[str]) -> list[Pr
     lines += [f"{item.spelled} {item.values[0]} {wrong}" for item in items
               if item.flag and item.values and (wrong := out_of_bounds(item.flag, item.values[0]))]
     lines += [f"{name}: {why}" for name, why in listeners.refused(items, {}, allowed)]
+    lines += [f"{flag} {text}".rstrip() + f" {why}" for flag, text, why in modes.refused(items)]
     return [Problem(_NAME, "", line) for line in lines]
 
 

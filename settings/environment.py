@@ -36,6 +36,10 @@ def engine_environ(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     # Seconds between two looks at whether a client is still there (SGLang: 4), for what cannot be aborted by name:
     # /v1/messages, and each of several answers to one prompt.
     kept.setdefault("SGLANG_REQUEST_STATE_WAIT_TIMEOUT", "1")
+    # Seconds in which each process of TOKENIZER_WORKER_NUM must answer uvicorn, its imports included (SGLang: 10): from
+    # a cold disk they take longer, and it would be killed and started again, over and over. One that died is noticed
+    # after that time too.
+    kept.setdefault("SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT", "60")
     # The working folder is the worker's, whose modules have common names (utils): a model's code must not find them.
     # Python leaves that folder out of its path at this word, in every process of the server, and so it does with the
     # folder of a script; an empty element of PYTHONPATH would bring it back.

@@ -20,7 +20,6 @@ LISTENERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "--load-publish-endpoint": ("publishes its load to whoever connects", ("off",)),
     "--decoupled-spec-bind-endpoint": ("takes draft tokens from whoever connects", ()),
     "--decoupled-spec-connect-endpoints": ("connects to other engines", ()),
-    "--disaggregation-mode": ("opens a bootstrap server and moves KV cache between machines", ("null",)),
     "--encoder-register-urls": ("connects to the servers that it names", ()),
     "--encoder-urls": ("sends media to the servers that it names", ()),
     "--language-only": ("opens a bootstrap server for encoders", ()),
@@ -30,8 +29,9 @@ LISTENERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "--remote-instance-weight-loader-start-seed-via-transfer-engine": ("gives its weights to whoever connects", ()),
     "--elastic-ep-backend": ("joins the engines of several machines", ("none",)),
     "--hicache-storage-backend": ("connects to a store of KV cache",
-                                  ("file", "sim", "shm", "none")),
+                                  ("file", "sim", "shm", "none")),  # sim is refused by settings/flags/modes.py
     "--enable-unified-cache-external-linker": ("connects to a store of KV cache", ()),
+    "--enable-mm-global-cache": ("connects to a store of embeddings", ()),
     "--enable-flexkv": ("connects to a store of KV cache", ()),
     "--enable-lmcache": ("connects to the stores of LMCache's own configuration", ()),
     "--modelexpress-config": ("loads weights from other machines", ()),

@@ -20,7 +20,7 @@ from server.processes import started_at
 from server.states import FINAL
 from settings import flags, gpus
 from settings.config import Settings
-from start import bytecode, spawned, start_report, warmup
+from start import bytecode, kv_files, spawned, start_report, warmup
 from start.kernels import compile_cache, compile_key
 from start.kernels.compile_cache import CompileCache
 from start.start_report import Span, Timeline
@@ -79,7 +79,8 @@ class ColdStart:
         return [python, _HEADSTART, ",".join(map(str, children)), rest[1], *settings.server_args]
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
-        """The server's environment with its compile caches in one place, if they are kept."""
+        """The server's environment with its compile caches in one place, if they are kept, and its KV cache's files."""
+        environ = {**environ, **kv_files.variables(self.settings.server_args, self._snapshot, environ)}
         self._environ = environ = self._weights.environ(environ)
         folder = compile_cache.place(self.wanted.compile_cache_dir) if self.wanted.compile_cache_bytes else None
         if not self.wanted.compile_cache_bytes or not (folder or os.path.isdir(compile_cache.BAKED)):

@@ -55,7 +55,7 @@ KEYED_FLAGS = (
     "--bf16-gemm-backend", "--fp8-gemm-backend", "--fp4-gemm-backend",
     "--flashinfer-allreduce-fusion-backend", "--enable-flashinfer-allreduce-fusion",
     "--tp-size", "--pp-size", "--dp-size", "--ep-size", "--attn-cp-size", "--dcp-size", "--moe-dp-size",
-    "--enable-dp-attention", "--nnodes",
+    "--enable-dp-attention", "--attn-dp-size", "--nnodes",
     "--enable-torch-compile", "--torch-compile-max-bs", "--torchao-config",
     "--chunked-prefill-size", "--max-prefill-tokens", "--page-size",
     "--triton-attention-num-kv-splits", "--triton-attention-reduce-in-fp32", "--enable-deterministic-inference",

@@ -17,7 +17,7 @@ CODE = ("*.py", "*.hcl", "*.yml", "Dockerfile", "*.toml", ".runpod/*.json", ".gi
         "tests/contract/front/test_http_by_two.py", "examples/**/*.*")
 # Words of the shell in an example, of RunPod's and the kernel's own pages, and of a change that nobody made.
 ELSEWHERE = {"ENGINE_PYTHON", "TINY_MODEL", "SO_REUSEPORT", "TIMED_OUT", "OPENAI_API_KEY", "MAX_IDLE_STREAMS"}
-LIBRARIES = ("OTEL_", "SGLANG_USE_")  # OpenTelemetry's and SGLang's own variables
+LIBRARIES = ("OTEL_", "SGLANG_USE_", "SGLANG_CPU_")  # OpenTelemetry's and SGLang's own variables
 NAME = re.compile(r"([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+)(?:=\S*)?")
 NAMES = sorted({(str(path.relative_to(ROOT)), found[1]) for path in documents.documents()
                 for _, text in documents.code(path) if (found := NAME.fullmatch(text))})

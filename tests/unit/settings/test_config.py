@@ -342,8 +342,11 @@ def test_the_servers_environment():
     assert config.engine_environ(load(environ), environ) == {
         "PATH": "/bin", "HF_TOKEN": "hf_12345678", "RUNPOD_POD_ID": "pod", "SGLANG_LOG_MS": "1", "DTYPE": "half",
         "SGLANG_CUDA_COREDUMP_BEFORE_CRASH": "1", "SGLANG_PYSPY_DUMP_BEFORE_CRASH": "0", "PYTHONUNBUFFERED": "1",
-        "SGLANG_SANITIZE_NAN_LOGITS": "1", "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1", "PYTHONSAFEPATH": "1"}
+        "SGLANG_SANITIZE_NAN_LOGITS": "1", "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1", "PYTHONSAFEPATH": "1",
+        "SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "60"}
     assert environ["SGLANG_PORT"] == "30001"
+    patient = {**environ, "SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "7"}
+    assert config.engine_environ(load(patient), patient)["SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT"] == "7"
 
 
 NAMES = sorted(config.known_variables(SNAPSHOT) | flags.NOT_READ | {"HF_TOKEN", "TENSOR_PARALEL_SIZE"})

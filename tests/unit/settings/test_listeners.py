@@ -14,11 +14,14 @@ ROOT = Path(__file__).parents[3]
 SNAPSHOT = json.loads((ROOT / "builder" / "flags.json").read_text(encoding="utf-8"))
 OPEN = {
     "--kv-events-config": '{"publisher": "zmq", "endpoint": "tcp://*:5557"}', "--load-publish-endpoint": "tcp://*:5600",
-    "--decoupled-spec-connect-endpoints": '["tcp://10.0.0.2:1"]', "--disaggregation-mode": "prefill",
-    "--dist-init-addr": "10.0.0.1:25000", "--nnodes": "2", "--elastic-ep-backend": "mooncake",
+    "--decoupled-spec-connect-endpoints": '["tcp://10.0.0.2:1"]', "--dist-init-addr": "10.0.0.1:25000",
+    "--nnodes": "2", "--elastic-ep-backend": "mooncake",
     "--hicache-storage-backend": "mooncake", "--otlp-traces-endpoint": "collector:4317",
     "--tool-server": "tools.example:80",
 }
+# What some want beside them.
+BESIDE = {"--hicache-storage-backend": {"ENABLE_HIERARCHICAL_CACHE": "true"},
+          "--language-only": {"WORKER_MODE": "http", "WORKER_API_KEY": "none"}}
 # Flags that name a port or an address, and why each is no listener of its own.
 HARMLESS = {
     "--host": "refused", "--port": "refused", "--gated-launch-port": "refused",
@@ -48,12 +51,13 @@ def refused(**environ) -> list[str]:
 @pytest.mark.parametrize("flag", sorted(listeners.LISTENERS))
 def test_each_is_refused_and_opened_by_its_name(flag):
     name, text = variable(flag), OPEN.get(flag) or sample(flag, SNAPSHOT["flags"][flag])
-    (problem,) = refused(**{name: text})
+    beside = BESIDE.get(flag, {})
+    (problem,) = refused(**{name: text}, **beside)
     assert problem == f"{name}: the engine {listeners.LISTENERS[flag][0]}; open it with ALLOWED_LISTENERS={name}"
-    assert refused(**{name: text, "ALLOWED_LISTENERS": name}) == []
-    assert refused(**{name: text, "ALLOWED_LISTENERS": f"nnodes, {name.lower()}"}) == []
+    assert refused(**{name: text, "ALLOWED_LISTENERS": name}, **beside) == []
+    assert refused(**{name: text, "ALLOWED_LISTENERS": f"nnodes, {name.lower()}"}, **beside) == []
     extra = flag if SNAPSHOT["flags"][flag]["kind"] == "switch" else f"{flag} '{text}'"
-    assert refused(SGLANG_EXTRA_ARGS=extra) == [problem]
+    assert refused(SGLANG_EXTRA_ARGS=extra, **beside) == [problem]
 
 
 def test_every_flag_that_names_a_port_or_an_address_was_looked_at():
@@ -68,7 +72,8 @@ def test_every_flag_that_names_a_port_or_an_address_was_looked_at():
     {"KV_EVENTS_CONFIG": '{"publisher": "null", "endpoint": "tcp://*:1"}'}, {"KV_EVENTS_CONFIG": "{}"},
     {"LOAD_PUBLISH_ENDPOINT": "off"}, {"DIST_INIT_ADDR": "127.0.0.1:25000"}, {"DIST_INIT_ADDR": "[::1]:25000"},
     {"DIST_INIT_ADDR": "localhost:25000"}, {"NNODES": "1"}, {"DISAGGREGATION_MODE": "null"},
-    {"HICACHE_STORAGE_BACKEND": "file"}, {"ENABLE_TRACE": "true", "OTLP_TRACES_ENDPOINT": "localhost:4317"},
+    {"HICACHE_STORAGE_BACKEND": "file", "ENABLE_HIERARCHICAL_CACHE": "true"},
+    {"ENABLE_TRACE": "true", "OTLP_TRACES_ENDPOINT": "localhost:4317"},
     {"ENABLE_TRACE": "true"}, {"TOOL_SERVER": "demo"}, {"ENCODER_URLS": "http://127.0.0.1:1 http://localhost:2/x"},
     {"ENABLE_LMCACHE": "false"}, {"DUMPER_SERVER_PORT": "-1"}, {"DUMPER_SERVER_PORT": ""},
     {"ENABLE_TRACE": "true", "OTLP_TRACES_ENDPOINT": "far:1", "ALLOWED_LISTENERS": "OTLP_TRACES_ENDPOINT"},
