@@ -11,7 +11,7 @@ import utils
 from clock import awake
 from server.states import State
 from settings import config
-from start import cold_start, outlook, start_report
+from start import cold_start, kv_files, outlook, start_report
 from start.bytecode import Bytecode
 from start.cold_start import ColdStart
 
@@ -223,3 +223,13 @@ def test_only_the_first_start_is_read_for_and_only_if_wanted(chosen, monkeypatch
     monkeypatch.setattr(ahead, "kill", lambda: heard_of.append("killed"))
     cold.close()
     assert heard_of[-1] == "killed"
+
+
+@pytest.mark.parametrize(("beside", "kept"), [
+    ({}, False), ({"HICACHE_STORAGE_BACKEND": "file", "ENABLE_HIERARCHICAL_CACHE": "true"}, True)])
+def test_the_server_hears_where_its_files_of_kv_cache_are(beside, kept, said, tmp_path):
+    environ = {"MODEL_NAME": "org/tiny", "DEVICE": "cpu", "COMPILE_CACHE": "off", "READ_AHEAD": "off", **beside}
+    told = ColdStart(config.load(environ, SNAPSHOT, 0, "python3"), SNAPSHOT, awake()).environ(
+        {kv_files.PLACE: str(tmp_path)} if kept else {})
+    assert (kv_files.BOUND in told) is kept
+    assert not kept or told[kv_files.PLACE].startswith(f"{tmp_path}/")
