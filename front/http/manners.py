@@ -21,6 +21,11 @@ class Stage(enum.Enum):
     LEAVING = 503
 
 
+# What whoever wants something then is told, with status 503.
+NOT_NOW = {Stage.STARTING: "The model is still being loaded; try again.",
+           Stage.LEAVING: "This worker is ending; send the request again."}
+
+
 @dataclasses.dataclass(frozen=True)
 class Manners:
     """What is borne of clients; seconds and bytes.

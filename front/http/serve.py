@@ -14,7 +14,7 @@ from aiohttp import web
 import utils
 from clock import awake
 from front import process
-from front.http import listening, metrics
+from front.http import balancers, listening, metrics
 from front.http.gate import Gate
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
@@ -54,6 +54,7 @@ class HttpFront:
     def __init__(self, settings: Settings, ending: process.Ending, meter: Meter, engine: Engine,
                  start: Callable[[], dict[str, Any]]):
         self._settings, self._ending, self.meter = settings.http, ending, meter
+        self._model = settings.served_model_name
         self._engine_measures = settings.telemetry.engine_metrics is not False
         self._worker: Worker | None = None
         self._leaving = False
@@ -101,7 +102,8 @@ class HttpFront:
         self._stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
-            app = self.front.app(Page(self._keys, self._news.told).routes())
+            app = self.front.app([*Page(self._keys, self._news.told).routes(),
+                                  *balancers.routes(self._keys, self.stage, self._model)])
             app.middlewares.append(self._measuring)
             app.on_response_prepare.append(heading)
             apart = settings.health_port != settings.port

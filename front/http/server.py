@@ -21,7 +21,7 @@ from front.http.bodies import Bodies, json_of
 from front.http.callers import Caller, caller
 from front.http.gate import Full, Passing
 from front.http.keys import Keys
-from front.http.manners import METHODS, Manners, Stage
+from front.http.manners import METHODS, NOT_NOW, Manners, Stage
 from front.http.replies import Piece, Reply
 from front.http.turns import Turns
 from meter.record import current
@@ -46,12 +46,13 @@ class Front:
         self.bodies = Bodies(manners, gate.patience)
         self.running: set[asyncio.Task[Any]] = set()
 
-    def app(self, page: Iterable[web.RouteDef] = ()) -> web.Application:
-        """Health, a page for people, and everything else, on one port."""
+    def app(self, beside: Iterable[web.RouteDef] = ()) -> web.Application:
+        """Health, what stands beside the requests, and those, on one port."""
         app = web.Application()
         app.router.add_get(self._manners.health_path, self.health, expect_handler=later)  # HEAD comes with it
-        for route in page:
-            app.router.add_get(route.path, route.handler, expect_handler=later)
+        for route in beside:
+            if route.path != self._manners.health_path:
+                app.router.add_get(route.path, route.handler, expect_handler=later)
         app.router.add_route("*", "/{path:.*}", self.request, expect_handler=later)
         return app
 
@@ -129,9 +130,9 @@ class Front:
         """What answers; nothing of the body was asked for yet. Raises JobError 401 and 503, and Full."""
         self._keys.check(request.headers)
         if self._stage() is Stage.LEAVING:
-            raise JobError("This worker is ending; send the request again.", type="overloaded_error", code=503)
+            raise JobError(NOT_NOW[Stage.LEAVING], type="overloaded_error", code=503)
         if self.answer is None:
-            raise JobError("The model is still being loaded; try again.", type="overloaded_error", code=503)
+            raise JobError(NOT_NOW[Stage.STARTING], type="overloaded_error", code=503)
         self._gate.check()
         return self.answer
 

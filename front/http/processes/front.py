@@ -19,7 +19,7 @@ import utils
 from clock import awake
 from engine import Served
 from front import process
-from front.http import listening, metrics
+from front.http import balancers, listening, metrics
 from front.http.keys import Keys
 from front.http.manners import Manners, Stage
 from front.http.measured import heading, measuring
@@ -83,7 +83,7 @@ class FrontProcess:
         self._front = Front(keys, self._lease, Manners.of(http), self._stage)
         self._front.bodies.room = self._room(rooms.BODIES)
         page = Page(keys, lambda seen: self._ask("state", seen))
-        app = self._front.app(page.routes())
+        app = self._front.app([*page.routes(), *balancers.routes(keys, self._stage, settings.served_model_name)])
         app.middlewares.append(measuring(self._meter, self._stage, settings.allowed_routes))
         app.on_response_prepare.append(heading)
         if http.health_port == http.port:

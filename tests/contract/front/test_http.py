@@ -26,9 +26,11 @@ async def test_health_is_there_before_the_engine_and_says_what_the_worker_is_at(
     async with http.post(body={"messages": say({})}) as response:  # whoever asks too early is told so
         assert response.status == 503 and int(response.headers["Retry-After"]) > 0
         assert "being loaded" in (await response.json())["error"]["message"]
+    # SGLang's router takes every 2xx for healthy: where it asks, a worker that loads is not.
+    assert [await http.stage(path) for path in ("/ping", "/health", "/ready")] == [204, 503, 503]
     gate.touch()
     assert set(await http.becomes(200, port=health)) == {204, 200}
-    assert await http.stage() == 200  # on its own port as well
+    assert [await http.stage(path) for path in ("/ping", "/health", "/ready")] == [200] * 3  # on its own port as well
     assert any("listening on" in line and "WORKER_MODE=http" in line for line in http.worker.lines)
 
 
@@ -89,7 +91,9 @@ async def test_nobody_comes_in_without_a_key_but_health(http, headers):
         assert (await response.json())["error"]["type"] == "authentication_error"
     async with http.session.get(f"{http.base}/nothing-here", headers=headers) as response:
         assert response.status == 401  # nor hears which routes there are
-    assert await http.stage() == 200
+    async with http.session.get(f"{http.base}/server_info", headers=headers) as response:
+        assert response.status == 401
+    assert [await http.stage(path) for path in ("/ping", "/health", "/ready")] == [200] * 3
     assert KEY not in http.worker.output and "guessed-key" not in http.worker.output
 
 
@@ -243,6 +247,7 @@ async def test_what_runs_is_finished_at_the_end_and_nothing_new_begins(http):
     first = await response.content.readany()
     http.worker.process.send_signal(signal.SIGTERM)
     assert set(await http.becomes(503)) <= {200, 503}
+    assert await http.stage("/health") == 503
     async with http.post(body={"messages": say({})}) as refused:
         assert refused.status == 503 and "Retry-After" in refused.headers
     text = (first + await response.content.read()).decode()

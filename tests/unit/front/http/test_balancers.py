@@ -1,0 +1,48 @@
+"""What a balancer asks: answered by how the worker stands, whatever the engine is at."""
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from front.http import balancers
+from front.http.gate import Gate
+from front.http.keys import Keys
+from front.http.manners import Manners, Stage
+from front.http.server import Front
+
+KEYS = Keys(["sesame"])
+
+
+def client(stage=Stage.READY, manners=None):
+    front = Front(KEYS, Gate(0, 0), manners or Manners(), lambda: stage)  # no place for any request
+    return TestClient(TestServer(front.app(balancers.routes(KEYS, lambda: stage, "org/tiny"))))
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+@pytest.mark.parametrize(("stage", "status"), [(Stage.STARTING, 503), (Stage.READY, 200), (Stage.LEAVING, 503)])
+async def test_whether_requests_may_come_is_told_without_a_key_and_without_a_place(path, stage, status):
+    async with client(stage) as asking:
+        for method in ("GET", "HEAD"):
+            async with asking.request(method, path) as response:
+                assert response.status == status
+                assert ("Retry-After" in response.headers) is (status == 503)
+        told = await (await asking.get(path)).json()
+        assert told == {"status": "ok"} if status == 200 else told["error"]["code"] == 503
+
+
+async def test_the_path_of_runpods_health_keeps_runpods_words():
+    async with client(Stage.STARTING, Manners(health_path="/health")) as asking:
+        assert [(await asking.get(path)).status for path in ("/health", "/ready")] == [204, 503]
+
+
+async def test_the_model_is_told_to_whoever_shows_a_key_and_nothing_else_is():
+    async with client() as asking:
+        async with asking.get("/server_info") as refused:
+            assert refused.status == 401 and refused.headers["WWW-Authenticate"] == "Bearer"
+            assert "tiny" not in await refused.text()
+        async with asking.get("/server_info", headers={"Authorization": "Bearer sesame"}) as told:
+            assert await told.json() == {"served_model_name": "org/tiny"}
+
+
+async def test_what_is_sent_there_is_a_request_as_it_was():
+    async with client() as asking:
+        assert [(await asking.post(path)).status for path in ("/health", "/ready", "/server_info")] == [401] * 3
