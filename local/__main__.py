@@ -51,6 +51,7 @@ def _test(arguments: list[str]) -> int:
     # Built before the tests, so that a slow first installation shows its progress and no test waits for it.
     environments.engine_python()
     environments.tiny_model()
+    environments.router_python()
     browser.install()
     tests = [str(python), "-m", "pytest"]
     if arguments:
@@ -94,6 +95,7 @@ def main(arguments: list[str]) -> int:
         environments.worker_python()
         print(environments.engine_python())
         print(environments.tiny_model())
+        print(environments.router_python())
         return 0
     modules = {"demo": "local.demo", "platform": "local.runpod_platform", "engine": "local.scripted_engine",
                "clients": "local.clients.run"}

@@ -1,7 +1,8 @@
 """Everything that a machine with nothing but Python needs, installed once into a cache folder.
 
 Two virtual environments that cannot be one (SGLang pins an old `openai`): the worker with its tests, and a
-real SGLang for the CPU; and the tiny demo model, trained with the second. Standard library only, because
+real SGLang for the CPU; the tiny demo model, trained with the second; and SGLang's router, whose packages are
+its own business. Standard library only, because
 this module runs before anything is installed. Each function returns at once when its result is there, and
 any number of processes may call it at the same time.
 
@@ -9,6 +10,7 @@ Environment variables, each optional:
   WORKER_SGLANG_CACHE          the cache folder, otherwise $XDG_CACHE_HOME/worker-sglang
   WORKER_SGLANG_WORKER_PYTHON  a Python that has the worker's packages: nothing is installed for the worker
   WORKER_SGLANG_ENGINE_PYTHON  a Python that has SGLang: nothing is installed for the engine
+  WORKER_SGLANG_ROUTER_PYTHON  a Python that has sglang-router: nothing is installed for the router
 pip's own variables (an index, a proxy, a folder of wheels) work as usual. With PyTorch's CPU-only index
 among them the engine takes 2.3 GB; otherwise pip takes the CUDA build of torch, and it takes 5.3 GB.
 """
@@ -37,6 +39,7 @@ Progress = Callable[[str], object]
 
 WORKER_FILES = (ROOT / "requirements.txt", LOCAL / "requirements-dev.txt", LOCAL / "constraints-worker.txt")
 ENGINE_FILES = (LOCAL / "requirements-cpu-engine.txt", LOCAL / "constraints-cpu-engine.txt")
+ROUTER_FILES = (LOCAL / "requirements-router.txt", LOCAL / "constraints-router.txt")
 # SGLang without its dependencies, which are the CUDA stack.
 SGLANG = "sglang==0.5.23"
 # SGLang imports torchvision unconditionally, and any version with operators registered at import dies beside
@@ -108,6 +111,14 @@ def engine_python(progress: Progress = print) -> Path:
         ("SGLang", ["--no-deps", SGLANG]),
         ("torchvision", ["--no-deps", "--target", "{site}", *TORCHVISION_WHEEL, TORCHVISION]),
     ], salt=f"{SGLANG} {TORCHVISION}")
+
+
+def router_python(progress: Progress = print) -> Path:
+    """The Python that has SGLang's router; installed when missing (30 MB to fetch). SetupError on failure."""
+    if chosen := os.environ.get("WORKER_SGLANG_ROUTER_PYTHON"):
+        return Path(chosen)
+    requirements, constraints = map(str, ROUTER_FILES)
+    return environment("router", ROUTER_FILES, progress, [("SGLang's router", ["-r", requirements, "-c", constraints])])
 
 
 def tiny_model(progress: Progress = print) -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import os
 import sys
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import Engine
@@ -19,6 +22,16 @@ LAUNCH = f"{sys.executable} -m local.scripted_engine"
 def say(script: dict, text: str = "") -> list[dict]:
     """Chat messages that make the scripted engine treat the request as `script` says."""
     return [{"role": "user", "content": f"{text}#script {json.dumps(script)}"}]
+
+
+async def until(seen: Callable[[], object], within: float = 60.0) -> None:
+    """Wait until `seen` says so, or what it gives does when that is awaited. TimeoutError after `within` seconds."""
+    async with asyncio.timeout(within):
+        while True:
+            told = seen()
+            if await told if inspect.isawaitable(told) else told:
+                return
+            await asyncio.sleep(0.01)
 
 
 class Scripted:

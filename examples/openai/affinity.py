@@ -24,8 +24,8 @@ def main() -> None:
         got = client.chat.completions.with_raw_response.create(
             model=model, messages=messages, temperature=0, max_tokens=30, extra_headers=headers)
         reply, worker = got.parse(), got.headers.get("x-runpod-worker-id")
-        if worker:  # RunPod's load balancer names the worker; "strict" would wait for it and "soft" need not
-            headers = {"X-Runpod-Worker-Id": f"soft {worker}"}
+        if worker:  # RunPod's load balancer names it; the name alone is a wish, "strict <name>" would wait for it
+            headers = {"X-Runpod-Worker-Id": worker}
         messages.append({"role": "assistant", "content": reply.choices[0].message.content})
         details = reply.usage.prompt_tokens_details
         print(f"{messages[-1]['content']} worker {worker}, {details.cached_tokens if details else 0} of "

@@ -86,7 +86,7 @@ async def test_a_conversation_asks_for_the_worker_that_it_was_with(balancer):
     url, asked = balancer
     said = await output_of("openai/affinity.py", url)
     assert said == "Paris. worker w-1, 16 of 20 tokens cached\n" * 2
-    assert [headers.get("X-Runpod-Worker-Id") for headers in asked] == [None, "soft w-1"]
+    assert [headers.get("X-Runpod-Worker-Id") for headers in asked] == [None, "w-1"]
 
 
 async def test_tokens_for_each_step_of_a_server_that_speculates(balancer):

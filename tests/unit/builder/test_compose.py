@@ -20,6 +20,7 @@ from tests.dockerfile import ROOT, WORKER_PYTHON, every
 SNAPSHOT = json.loads((ROOT / "builder/flags.json").read_text(encoding="utf-8"))
 WORKERS = ["worker", "http"]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+ROUTER = yaml.safe_load((ROOT / "docker-compose.router.yml").read_text(encoding="utf-8"))
 
 
 def bake() -> dict:

@@ -63,7 +63,7 @@ def test_actionlint_finds_what_is_wrong(old, new, tmp_path):
     ("custom.github-workflows-require-timeout", ".github/workflows/*.yml"),
     ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
     ("vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"), ("vendor.renovate", "renovate.json"),
-    ("vendor.compose-spec", "docker-compose.yml")])
+    ("vendor.compose-spec", "docker-compose*.yml")])
 def test_each_file_has_the_form_that_it_has_to_have(schema, pattern, tmp_path):
     files = sorted(ROOT.glob(pattern))
     assert files
@@ -155,7 +155,8 @@ def test_updates_find_every_version_that_is_written_outside_of_requirements():
     bases = {":".join(each) for each in found["docker-bake.hcl"]}
     assert bases == {target["args"]["BASE_IMAGE"] for target in bake()["target"].values()
                      if "BASE_IMAGE" in target["args"]} and default in bases
-    assert {":".join(each) for each in found["docker-compose.yml"]} == {default}
+    for file in ("docker-compose.yml", "docker-compose.router.yml"):
+        assert {":".join(each) for each in found[file]} == {default}
     assert {"==".join(each) for each in found["local/environments.py"]} == {environments.SGLANG,
                                                                             environments.TORCHVISION}
 

@@ -23,7 +23,8 @@ SHELL = ("bash", "sh", "shell")
 INSTRUCTIONS = {"FROM", "ARG", "ENV", "RUN", "COPY", "ADD", "WORKDIR", "LABEL", "USER", "CMD", "ENTRYPOINT", "EXPOSE",
                 "HEALTHCHECK", "SHELL", "VOLUME"}
 # What is set beside the worker's own: by the platform, by Compose, by Hugging Face's library.
-BESIDE = {"HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "COMPOSE_PROFILES", "RUNPOD_INIT_TIMEOUT", "RUNPOD_LOG_LEVEL"}
+BESIDE = {"HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "COMPOSE_PROFILES", "WORKER_URLS", "RUNPOD_INIT_TIMEOUT",
+          "RUNPOD_LOG_LEVEL"}
 
 
 def python(text: str) -> None:

@@ -18,7 +18,7 @@ from settings import config
 from tests import documents
 from tests.dockerfile import ROOT, every
 from tests.documents import Command
-from tests.unit.builder.test_compose import COMPOSE, bake
+from tests.unit.builder.test_compose import COMPOSE, ROUTER, bake
 from tests.unit.documents.test_code import BESIDE, SHELL, SNAPSHOT, job_is_taken, settings_are_taken
 
 OURS = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
@@ -139,7 +139,8 @@ def docker(words: list[str], environ: dict[str, str]) -> None:
         assert rest[0] == "bake" and set(names) <= {*file["target"], *file["group"]}
         assert set(environ) <= {*file["variable"], "HF_TOKEN"}
     elif verb == "compose":
-        profiles = {profile for service in COMPOSE["services"].values() for profile in service["profiles"]}
+        services = (ROUTER if "docker-compose.router.yml" in rest else COMPOSE)["services"]
+        profiles = {profile for service in services.values() for profile in service.get("profiles", ())}
         assert {after for word, after in zip(rest, rest[1:], strict=False) if word == "--profile"} <= profiles
     elif verb == "build":
         given = {after.partition("=")[0] for word, after in zip(rest, rest[1:], strict=False) if word == "--build-arg"}
@@ -234,7 +235,9 @@ def test_there_are_commands_of_each_kind():
     ("python3 -m local test tests/none", "assert False"), ("python nothing.py", "nothing.py"),
     ("docker buildx bake cuda1", "cuda1"), ("VERSIO=1 docker buildx bake", "VERSIO"),
     ("docker build --build-arg MODEL=x .", "MODEL"),
-    ("docker compose --profile both up", "both"), ("docker run -e MODEL_NAM=x image", "no setting"),
+    ("docker compose --profile both up", "both"),
+    ("docker compose -f docker-compose.router.yml --profile http up", "http"),
+    ("docker run -e MODEL_NAM=x image", "no setting"),
     ("curl https://example.com/v1/models", "no endpoint's"), ("MODEL_NAM=x python handler.py", "no setting"),
     ("curl https://api.runpod.ai/v2/x/runsync -d '{\"input\": {}}'", "`input` is empty"),
     ("curl https://api.runpod.ai/v2/x/openai/v1/nothing", "is not a route"), ("frobnicate", "what is"),

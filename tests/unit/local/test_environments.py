@@ -164,6 +164,15 @@ def test_engine_environment_installs_sglang_without_its_dependencies(steps):
     assert site.name == "site-packages" and python.parent.parent in site.parents
 
 
+def test_the_router_has_an_environment_of_its_own(steps):
+    python = environments.router_python()
+    _, install = steps
+    assert python.parent.parent.name.startswith("router-")
+    assert install[-4:] == ["-r", str(environments.ROUTER_FILES[0]), "-c", str(environments.ROUTER_FILES[1])]
+    router, all_of_it = (pins(path) for path in environments.ROUTER_FILES)
+    assert list(router) == ["sglang-router"] and router.items() <= all_of_it.items()
+
+
 def test_failed_installation_leaves_nothing_that_looks_whole(monkeypatch, steps):
     run = environments.run_step
 
@@ -185,6 +194,8 @@ def test_given_pythons_are_used_as_they_are(monkeypatch, steps):
     monkeypatch.setenv("WORKER_SGLANG_ENGINE_PYTHON", "/opt/b/bin/python")
     assert str(environments.worker_python()) == "/opt/a/bin/python"
     assert str(environments.engine_python()) == "/opt/b/bin/python"
+    monkeypatch.setenv("WORKER_SGLANG_ROUTER_PYTHON", "/opt/c/bin/python")
+    assert str(environments.router_python()) == "/opt/c/bin/python"
     assert steps == []
 
 

@@ -27,6 +27,7 @@ def ran(monkeypatch):
     monkeypatch.setattr(environments, "worker_python", lambda: Path(PYTHON))
     monkeypatch.setattr(environments, "engine_python", lambda: None)
     monkeypatch.setattr(environments, "tiny_model", lambda: None)
+    monkeypatch.setattr(environments, "router_python", lambda: None)
     monkeypatch.setattr(browser, "install", lambda: None)
     monkeypatch.setattr(local_main.subprocess, "call", commands.call)
     monkeypatch.setattr(local_main, "_side_by_side",
