@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ COMPOSE = environments.ROOT / "docker-compose.router.yml"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?[-?]([^}]*))?\}")
 
 
-def options(environ: Mapping[str, str], changed: Mapping[str, Sequence[str]]) -> list[str]:
-    """The router's command line as Compose makes it of these variables; `changed`: options with other words."""
+def options(environ: Mapping[str, str], changed: Mapping[str, Sequence[str]],
+            dropped: Collection[str] = ()) -> list[str]:
+    """The router's command line as Compose makes it of these variables. changed: options with other words; dropped:
+    options that are left to the router's own defaults."""
     command = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]["router"]["command"]
     given: dict[str, list[str]] = {}
     for word in shlex.split(_VARIABLE.sub(lambda found: environ.get(found[1], found[2] or ""), command)):
@@ -32,21 +34,22 @@ def options(environ: Mapping[str, str], changed: Mapping[str, Sequence[str]]) ->
             given[word] = words = []
         else:
             words.append(word)
-    assert not changed.keys() - given.keys(), "what is changed has to be there"
-    return [word for name, words in {**given, **changed}.items() for word in (name, *words)]
+    assert {*changed, *dropped} <= given.keys(), "what is changed has to be there"
+    return [word for name, words in {**given, **changed}.items() if name not in dropped for word in (name, *words)]
 
 
 class Router:
-    """A router process. urls: of the workers that it begins with; key: theirs, and its callers'; changed: options that
-    shall have other words than in the file. `url`: where it listens; `metrics_url`; `log`: the file of its output."""
+    """A router process. urls: of the workers that it begins with; key: theirs, and its callers'; log: the file of its
+    output; changed, dropped: see options(). `url`: where it listens; `metrics_url`: where it tells its figures."""
 
-    def __init__(self, urls: Sequence[str], key: str, log: Path, *, changed: Mapping[str, Sequence[str]] | None = None):
+    def __init__(self, urls: Sequence[str], key: str, log: Path, *, changed: Mapping[str, Sequence[str]] | None = None,
+                 dropped: Collection[str] = ()):
         port, metrics_port = free_port(), free_port()
         self.url, self.metrics_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics"
         self.log, self._key = log, key
         self._options = options({"WORKER_URLS": " ".join(urls), "WORKER_API_KEY": key}, {
             "--host": ["127.0.0.1"], "--port": [str(port)], "--prometheus-host": ["127.0.0.1"],
-            "--prometheus-port": [str(metrics_port)], **(changed or {})})
+            "--prometheus-port": [str(metrics_port)], **(changed or {})}, dropped)
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Router:

@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from engine import Engine
 from local.ports import free_port  # noqa: F401  whoever needs one has it from here
@@ -24,14 +25,14 @@ def say(script: dict, text: str = "") -> list[dict]:
     return [{"role": "user", "content": f"{text}#script {json.dumps(script)}"}]
 
 
-async def until(seen: Callable[[], object], within: float = 60.0) -> None:
-    """Wait until `seen` says so, or what it gives does when that is awaited. TimeoutError after `within` seconds."""
+async def until(look: Callable[[], Any], within: float = 60.0) -> Any:
+    """What `look` gives, awaited where it has to be, as soon as that is true. TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
         while True:
-            told = seen()
-            if await told if inspect.isawaitable(told) else told:
-                return
-            await asyncio.sleep(0.01)
+            found = look()
+            if found := await found if inspect.isawaitable(found) else found:
+                return found
+            await asyncio.sleep(0.02)
 
 
 class Scripted:

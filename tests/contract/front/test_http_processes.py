@@ -14,7 +14,7 @@ from meter.catalogue import PREFIX
 from tests.contract.front.http_worker import CHAT, KEY, start
 from tests.contract.front.test_engine_lost import children, guards_of
 from tests.contract.meter.test_metrics import scraped
-from tests.support import free_port, say
+from tests.support import free_port, say, until
 
 __all__ = ["start"]
 
@@ -67,15 +67,6 @@ async def status(http, script) -> int:
     stream = await ask(http, script, stream=False)
     await stream.text()
     return stream.response.status
-
-
-async def until(look, seconds=60.0):
-    """What `look` gives, as soon as that is true."""
-    async with asyncio.timeout(seconds):
-        while True:
-            if found := await look():
-                return found
-            await asyncio.sleep(0.05)
 
 
 async def ready(start, processes=2, **extra):

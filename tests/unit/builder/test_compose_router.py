@@ -27,8 +27,11 @@ def test_the_command_line_is_the_one_of_the_file_with_its_variables():
     assert given(words, "--worker-urls") == ["http://a:80", "http://b:80"] and given(words, "--port") == ["1"]
     assert given(words, "--api-key") == ["sesame-open-now"] and "--disable-circuit-breaker" in words
     assert not any("$" in word for word in words)
-    with pytest.raises(AssertionError, match="has to be there"):
-        router.options(GIVEN, {"--prot": ["1"]})
+    assert [word for word in words if word not in ("--policy", "cache_aware")] == router.options(
+        GIVEN, {"--port": ["1"]}, dropped=["--policy"])
+    for wrong in ({"changed": {"--prot": ["1"]}}, {"changed": {}, "dropped": ["--prot"]}):
+        with pytest.raises(AssertionError, match="has to be there"):
+            router.options(GIVEN, **wrong)
 
 
 def test_without_addresses_they_are_those_of_the_workers_beside_it():
