@@ -101,6 +101,18 @@ async def measure(way: str, workers: dict[str, WorkerProcess], options: argparse
             "requests": [now - once for now, once in zip(answered(), had, strict=True)]}
 
 
+def table(runs: list[dict]) -> list[str]:
+    """The lines of a table in Markdown: of each way the medians of its runs."""
+    lines = ["| before the workers | of the prompts' tokens in the cache | requests of one worker, of the other |",
+             "|---|---|---|"]
+    for way in WAYS:
+        mine = [each for each in runs if each["way"] == way]
+        share = statistics.median(each["cached"] / each["tokens"] for each in mine)
+        less, more = (int(statistics.median(sorted(each["requests"])[one] for each in mine)) for one in (0, 1))
+        lines.append(f"| {way} | {share:.3f} | {less}, {more} |")
+    return lines
+
+
 async def main(options: argparse.Namespace) -> None:
     async with two() as workers:
         runs = [await measure(way, workers, options, run) for run in range(options.repeats) for way in WAYS]
@@ -108,12 +120,7 @@ async def main(options: argparse.Namespace) -> None:
         given = {name: value for name, value in vars(options).items() if name != "out"}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({"machine": machine(), "options": given, "runs": runs}, indent=1) + "\n")
-    print("| before the workers | of the prompts' tokens in the cache | requests at either worker |\n|---|---|---|")
-    for way in WAYS:
-        mine = [each for each in runs if each["way"] == way]
-        share = statistics.median(each["cached"] / each["tokens"] for each in mine)
-        spread = "; ".join(f"{one}, {other}" for one, other in (each["requests"] for each in mine))
-        print(f"| {way} | {share:.3f} | {spread} |")
+    print("\n".join(table(runs)))
 
 
 if __name__ == "__main__":

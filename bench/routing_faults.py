@@ -31,6 +31,8 @@ DEFAULTS = ("--balance-abs-threshold", "--health-check-endpoint", "--health-chec
             "--health-check-timeout-secs", "--health-failure-threshold", "--health-success-threshold",
             "--retry-max-retries", "--retry-initial-backoff-ms", "--retry-backoff-multiplier",
             "--disable-circuit-breaker", "--shutdown-grace-period-secs")
+HEAD = ("| the router's options | a worker gets | callers | answered | failed | the last after, s "
+        "| the slowest whole answer begun after, s |", "|---|---|---|---|---|---|---|")
 _BEFORE = 2.0  # seconds of load before the signal
 
 
@@ -101,19 +103,23 @@ async def run(settings: str, what: signal.Signals, callers: int, seconds: float)
             "slowest_whole_s": round(max(later, default=0.0), 2)}
 
 
+def row(told: dict) -> str:
+    """A run as a line of the table."""
+    failed = ", ".join(f"{count} {how}" for how, count in told["failed"].items()) or "none"
+    last = told["last_failure_s"] if told["failed"] else "–"
+    return (f"| {told['settings']} | {told['signal']} | {told['callers']} | {told['answered']} | {failed} | {last} "
+            f"| {told['slowest_whole_s']} |")
+
+
 async def main(options: argparse.Namespace) -> None:
-    print("| the router's options | a worker gets | callers | answered | failed | the last after, s "
-          "| the slowest whole answer begun after, s |\n|---|---|---|---|---|---|---|")
+    print("\n".join(HEAD))
     runs = []
     for settings in ("the file's", "its defaults"):
         for what in (signal.SIGTERM, signal.SIGKILL):
             for callers in options.callers:
                 told = await run(settings, what, callers, options.seconds)
                 runs.append(told)
-                failed = ", ".join(f"{count} {how}" for how, count in told["failed"].items()) or "none"
-                last = told["last_failure_s"] if told["failed"] else "–"
-                print(f"| {settings} | {what.name} | {callers} | {told['answered']} | {failed} | {last} "
-                      f"| {told['slowest_whole_s']} |", flush=True)
+                print(row(told), flush=True)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({"machine": machine(), "runs": runs}, indent=1) + "\n")

@@ -23,7 +23,7 @@ from tests.worker import WorkerProcess
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 QUESTIONS = [prompt for prompt, _ in corpus.EXCHANGES[:2]]
-LONG = {"max_tokens": 400, "extra_body": {"ignore_eos": True}}
+LONG = {"max_tokens": 1200, "extra_body": {"ignore_eos": True}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -126,6 +126,6 @@ async def test_the_router_keeps_conversations_apart_streams_and_lets_a_worker_go
         for _ in range(3):
             await turn(sdk, other)
         *_, last = [chunk async for chunk in running]
-        assert last.usage.completion_tokens == 400
+        assert last.usage.completion_tokens == 1200
         assert await two[url].ended(60) == 0
         assert KEY not in (tmp_path / "router.log").read_text()
