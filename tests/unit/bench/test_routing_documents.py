@@ -2,10 +2,16 @@
 
 import json
 
-from bench import routing_faults
+from bench import routing, routing_faults
 from tests.dockerfile import ROOT
 
 DATA = ROOT / "docs/scaling/routing"
+
+
+def test_the_table_of_caches_is_what_was_measured():
+    runs = json.loads((DATA / "cache.json").read_text(encoding="utf-8"))["runs"]
+    page = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    assert "\n".join(routing.table(runs)) in page
 
 
 def test_the_table_of_workers_that_go_is_what_was_measured():
