@@ -147,10 +147,6 @@ def clashes(given: Given, tp_size: int | None, config_file: bool, mode: str, env
         # srt/managers/data_parallel_controller.py asserts that there is a room, and ends with the first request.
         no("--load-balance-method", "goes by the room that a router gives to each request, and the first job, which "
            "has none, would end the server: set round_robin, total_requests or total_tokens")
-    if given.count("--tokenizer-worker-num") > 1 and given.value("--api-key"):
-        # init_multi_tokenizer in srt/entrypoints/http_server.py
-        no("--tokenizer-worker-num", "does not go with API_KEY, for several tokenizers take none: leave API_KEY out, "
-           "the server listens on 127.0.0.1 alone")
     if config_file:
         return problems
     if given.on(_HIERARCHY) and given.on("--disable-radix-cache"):

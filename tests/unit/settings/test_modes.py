@@ -52,7 +52,6 @@ def test_values_that_ask_for_nothing_pass(environ):
     ({"LOAD_BALANCE_METHOD": "follow_bootstrap_room", "DP_SIZE": "2"}, 2,
      "LOAD_BALANCE_METHOD=follow_bootstrap_room: goes by the room"),
     ({"LOAD_BALANCE_METHOD": "follow_bootstrap_room", "ATTN_DP_SIZE": "2"}, 2, "LOAD_BALANCE_METHOD=follow_bootstrap"),
-    ({"TOKENIZER_WORKER_NUM": "2", "API_KEY": "sesame"}, None, "TOKENIZER_WORKER_NUM=2: does not go with API_KEY"),
     ({"ENABLE_HIERARCHICAL_CACHE": "true", "DISABLE_RADIX_CACHE": "true"}, None, "ENABLE_HIERARCHICAL_CACHE: keeps"),
     ({"PP_SIZE": "2", "SPECULATIVE_ALGORITHM": "NGRAM"}, 2, "PP_SIZE=2: does not go with SPECULATIVE_ALGORITHM"),
     ({"ATTN_DP_SIZE": "2", "DP_SIZE": "2"}, 8, "ATTN_DP_SIZE=2: divides one replica"),
@@ -73,7 +72,6 @@ def test_what_does_not_go_together_is_refused(environ, gpus, start):
     ({"LANGUAGE_ONLY": "true", "ALLOWED_LISTENERS": "LANGUAGE_ONLY", **OVER_HTTP}, None),
     ({"PP_SIZE": "2", "SPECULATIVE_ALGORITHM": "EAGLE", "SGLANG_ENABLE_PP_SPEC": "1"}, 2),
     ({"ATTN_DP_SIZE": "4"}, 8), ({"ENABLE_DP_ATTENTION": "true", "DP_SIZE": "2", "TP_SIZE": "4"}, 4),
-    ({"TOKENIZER_WORKER_NUM": "1", "API_KEY": "sesame"}, None), ({"TOKENIZER_WORKER_NUM": "2"}, None),
     ({"EP_SIZE": "4"}, 8), ({"ENABLE_TWO_BATCH_OVERLAP": "true", "ATTN_DP_SIZE": "2"}, 8),
     ({"ENABLE_EPLB": "true", "EP_SIZE": "8"}, 8),
 ])
