@@ -71,6 +71,8 @@ async def serve(options: argparse.Namespace, life: Life, script: Script, childre
     if life.exit_after is not None:
         loop.call_later(life.exit_after, end_process, life.exit_code)
     await asyncio.sleep(life.bind_delay)
+    while life.bind_file and not os.path.exists(life.bind_file):  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.02)
     server = Server(options, life, script, children)
     stopping = asyncio.Event()
     if not life.ignore_sigterm:

@@ -82,15 +82,15 @@ class Script:
 class Life:
     """How the process behaves as a whole.
 
-    log: lines written to stderr first. bind_delay, ready_delay: seconds before it listens, and after that
-    during which the health routes say 503. exit_after, exit_code: it ends by itself so many seconds after
-    its start (a negative code is a signal), 0 before it ever listens. ignore_sigterm. exit_delay: seconds
-    between the last stream and the exit after SIGTERM. children: processes started at once, a list of
-    {"setsid", "ignore_sigterm", "survive"}; those that survive are left behind even by an orderly exit,
-    the others are killed then. pid_file: where the children's ids are written, one a line. health_status:
-    what the health routes answer when up, or "hang". files: written at once, {path: text}, with variables of
-    the environment in the paths; one that is there stays, and is said to be. adapters: the faults of their loads that
-    it begins with, see scripted_adapters.py.
+    log: lines written to stderr first. bind_delay, ready_delay: seconds before it listens, and after that during
+    which the health routes say 503. bind_file: it listens only while that is there. exit_after, exit_code: it ends
+    by itself so many seconds after its start (a negative code is a signal), 0 before it ever listens.
+    ignore_sigterm. exit_delay: seconds between the last stream and the exit after SIGTERM. children: processes
+    started at once, a list of {"setsid", "ignore_sigterm", "survive"}; those that survive are left behind even by
+    an orderly exit, the others are killed then. pid_file: where the children's ids are written, one a line.
+    health_status: what the health routes answer when up, or "hang". files: written at once, {path: text}, with
+    variables of the environment in the paths; one that is there stays, and is said to be. adapters: the faults of
+    their loads that it begins with, see scripted_adapters.py.
     """
 
     log: tuple | list = ()
@@ -104,6 +104,7 @@ class Life:
     child_life: float = 300.0
     pid_file: str | None = None
     health_status: int | str = 200
+    bind_file: str | None = None
     files: dict = field(default_factory=dict)
     adapters: dict = field(default_factory=dict)
 

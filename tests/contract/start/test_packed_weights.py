@@ -128,14 +128,16 @@ async def test_a_changed_model_is_read_itself(platform, model):
     assert line.startswith("weights: 60.0 MB in ") and "unpacked" not in line
 
 
-async def test_a_start_in_place_is_handed_them_again(platform, model):
-    folder, _ = model
-    async with WorkerProcess(platform, packed_environ(model)) as worker:
+async def test_a_start_in_place_is_handed_them_again(platform, model, tmp_path):
+    folder, up = model[0], tmp_path / "up"
+    async with WorkerProcess(platform, packed_environ(model, bind_delay=0.0, bind_file=str(up))) as worker:
         first = await taken(worker, folder)
-        server = server_of(worker)
-        os.kill(server, signal.SIGKILL)
-        await until(lambda: server_of(worker) not in (None, server))
+        up.touch()
+        await worker.connected()
+        up.unlink()
+        os.kill(server_of(worker), signal.SIGKILL)
         assert await taken(worker, folder) == first
+        assert any("ended" in line for line in worker.lines)
 
 
 async def test_nothing_of_it_outlives_the_worker(platform, model):

@@ -35,9 +35,9 @@ def model(tmp_path):
     return folder
 
 
-def environ(model, *lines, bind_delay=600.0, **extra):
+def environ(model, *lines, bind_delay=600.0, bind_file=None, **extra):
     """A worker of `model` whose server says `lines` at once, and is up much later."""
-    life = {"log": list(lines), "bind_delay": bind_delay}
+    life = {"log": list(lines), "bind_delay": bind_delay, "bind_file": bind_file}
     return contract_environ(MODEL_NAME=str(model), SCRIPTED_ENGINE_LIFE=json.dumps(life), **extra)
 
 
