@@ -95,7 +95,7 @@ def main() -> int:
     job = local.job(args.test_input, args.rp_serve_api or settings.http.mode == "http")
     tell(settings)
     ending, cold = process.Ending(settings.shutdown_timeout), ColdStart(settings, snapshot, started)
-    company = Company(settings, ending.in_order)
+    company = Company(settings, ending)
     engine = cold.engine(config.engine_environ(settings, os.environ), company.orders)
     meter = setup.made(settings.telemetry, lambda: engine.up, lambda: engine.life, cold.seconds)
     try:

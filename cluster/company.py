@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 import utils
 from cluster import proof
@@ -12,19 +12,28 @@ from engine import Orders, Restarts
 from settings.resolved import Settings
 
 
+class Ending(Protocol):
+    """The worker's end (front/process.py). status: to exit with."""
+
+    status: int
+
+    def in_order(self) -> None:
+        """Called when the worker has to end though nothing is wrong."""
+
+
 class Company:
     """`with company:` all nodes' engines are started and ended together; raises EngineError where that cannot be.
 
-    orders: for the engine's owner, None for a worker that is alone; others: meanwhile, the other nodes, or None;
-    in_order: called when the worker has to end though nothing is wrong.
+    orders: for the engine's owner, None for a worker that is alone; others: meanwhile, the other nodes, or None.
     """
 
-    def __init__(self, settings: Settings, in_order: Callable[[], None]):
+    def __init__(self, settings: Settings, ending: Ending):
+        self._ending = ending
         self.orders, self.others = None, None
         if settings.nodes.count > 1:
             self.orders = Orders()
             restarts = Restarts(settings.max_restarts, settings.restart_window)
-            self.others = Nodes(place(settings), restarts, self.orders, in_order)
+            self.others = Nodes(place(settings), restarts, self.orders, ending.in_order)
 
     def __enter__(self) -> Company:
         if self.others is not None:
@@ -35,7 +44,7 @@ class Company:
                  trace: TracebackType | None) -> None:
         """Before the engine is stopped: the others hear of it, and do not take it for a failure."""
         if self.others is not None:
-            self.others.part(error if isinstance(error, Exception) else None)
+            self.others.part(self._ending.status, error if isinstance(error, Exception) else None)
 
 
 def place(settings: Settings) -> Place:

@@ -63,7 +63,10 @@ class _Link:
         line = await self.reader.readline()
         if not line.endswith(b"\n"):
             raise ConnectionResetError("the connection was closed")
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except RecursionError:
+            raise ValueError("no message") from None
         if not isinstance(message, list) or not message or not isinstance(message[0], str):
             raise ValueError("no message")
         return message
@@ -83,6 +86,7 @@ class Nodes:
         self._lead = Lead(place.nodes, restarts, place.wait, place.silence, now) if place.rank == 0 else None
         self._links: dict[int, _Link] = {}  # by rank; a node's own by 0
         self._strangers = 0
+        self._leaving = False
         self._todo: collections.deque[tuple[str, Any]] = collections.deque()
         self._busy = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -101,15 +105,16 @@ class Nodes:
         if self._failure:
             raise EngineError(self._failure)
 
-    def part(self, error: Exception | None) -> None:
-        """This worker ends, on account of `error`; the others hear of it."""
+    def part(self, status: int, error: Exception | None) -> None:
+        """This worker ends with that status, on account of `error`; the others hear of it."""
         why = f"node {self.place.rank} has ended" + (f": {str(error).partition(chr(10))[0]}" if error else "")
-        self._call(self._part, int(error is not None), why)
+        self._call(self._part, int(status != 0 or error is not None), why)
         self._thread.join(_PARTING * 2)
 
     def leave(self) -> None:
-        """This node was told to stop: node 0 has all of them end in order, when `over` is set."""
-        self._call(self._said, ["leaving"])
+        """This node was told to stop: node 0 has all of them end in order. `over` follows, at once where there is no
+        node 0."""
+        self._call(self._leave)
 
     def _became(self, what: str, number: int, text: str) -> None:
         self._call(lambda: self._do(self._member.became(what, number, text)))
@@ -174,6 +179,12 @@ class Nodes:
         task = asyncio.get_running_loop().create_task(what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _leave(self) -> None:
+        self._leaving = True
+        if self._lead is None and 0 not in self._links:
+            self._all_end()
+        self._said(["leaving"])
 
     def _part(self, status: int, why: str) -> None:
         if self._lead is not None and not self._lead.over:
@@ -327,6 +338,8 @@ class Nodes:
                 why = _said_of(error)
                 if link is not None and self._links.get(0) is link:
                     del self._links[0]
+                    if self._leaving:
+                        self._all_end()
                 elif why != told:
                     utils.log(f"node 0 is not reached ({self.place.host}:{self.place.port}): {why}")
                     told = why

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 
 import pytest
@@ -41,14 +42,17 @@ async def test_node_0_serves_and_the_other_says_how_its_part_stands_and_who_serv
         assert command and KEY not in nodes.said(rank)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-async def test_an_engine_that_dies_takes_the_other_along_and_both_are_started_again(pair, rank):
-    nodes = await pair().both()
-    running = nodes.stream(hang_at=3)
-    await nodes.running()
+@pytest.mark.parametrize(("rank", "moment", "processes"), [
+    (0, "serving", "1"), (1, "serving", "1"), (0, "idle", "1"), (1, "idle", "1"), (1, "serving", "2")])
+async def test_an_engine_that_dies_takes_the_other_along_and_both_are_started_again(pair, rank, moment, processes):
+    nodes = await pair(HTTP_PROCESSES=processes).both()
+    running = nodes.stream(hang_at=3) if moment == "serving" else None
+    if running:
+        await nodes.running()
     before = [await nodes.pid(one) for one in range(2)]
     kill(before[rank])
-    await running  # it ends, as one of a worker alone whose engine dies
+    if running:
+        await running  # it ends, as one of a worker alone whose engine dies
     await nodes.nodes[0].worker.line("restarting the engine on all nodes (1 of at most 3 within 600 s)")
     for node in nodes.nodes:
         await node.worker.line("restarted: ")
@@ -87,32 +91,65 @@ async def test_a_worker_that_is_killed_is_waited_for_and_both_go_on(pair, rank, 
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-async def test_a_worker_that_stands_still_counts_as_lost_and_may_come_back(pair, rank):
-    nodes = await pair().both()
+async def test_an_engine_that_hangs_is_killed_and_both_are_started_again(pair, rank):
+    nodes = await pair(SGLANG_HANG_TIMEOUT="4").both()
     pids = [await nodes.pid(one) for one in range(2)]
-    stopped = nodes.nodes[rank].worker.process
-    stopped.send_signal(signal.SIGSTOP)
-    left = nodes.nodes[1 - rank]
-    await left.becomes(204)
-    assert f"node {rank} is lost: it said nothing for {LOST:g} s (NODE_LOST_TIMEOUT)" in left.worker.output
-    stopped.send_signal(signal.SIGCONT)
+    os.kill(pids[rank], signal.SIGSTOP)
     for node in nodes.nodes:
         await node.worker.line("restarted: ", 60)
     await nodes.up()
     assert not set(pids) & {await nodes.pid(one) for one in range(2)}
     await nodes.answers()
+    assert f"node {rank}'s engine: The SGLang server hung and was killed" in nodes.said(0)
 
 
-async def test_a_connection_that_carries_nothing_any_more_counts_as_lost_on_both_sides(pair):
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("moment", ["start", "idle", "serving"])
+async def test_a_worker_that_stands_still_counts_as_lost_and_may_come_back(pair, rank, moment):
+    nodes = pair(SCRIPTED_ENGINE_LIFE=STARTING) if moment == "start" else pair()
+    running = None
+    if moment == "start":
+        for one in range(2):
+            await nodes.begin(one)
+        for node in nodes.nodes:
+            await node.worker.line("Uvicorn running on")
+    else:
+        await nodes.both()
+    if moment == "serving":
+        running = nodes.stream(hang_at=3)
+        await nodes.running()
+    pids = [await nodes.pid(one) for one in range(2)]
+    stopped = nodes.nodes[rank].worker.process
+    stopped.send_signal(signal.SIGSTOP)
+    left = nodes.nodes[1 - rank]
+    await left.worker.line(f"node {rank} is lost: it said nothing for {LOST:g} s (NODE_LOST_TIMEOUT)")
+    await left.becomes(204)
+    stopped.send_signal(signal.SIGCONT)
+    for node in nodes.nodes:
+        await node.worker.found(lambda line, node=node: node.worker.output.count("Uvicorn running on") > 1 or None, 60)
+    await nodes.up()
+    if running:
+        await running
+    assert not set(pids) & {await nodes.pid(one) for one in range(2)}
+    await nodes.answers()
+
+
+@pytest.mark.parametrize("serving", [False, True])
+async def test_a_connection_that_carries_nothing_any_more_counts_as_lost_on_both_sides(pair, serving):
     nodes = pair()
     async with Forwarder(nodes.port - 1) as between:
         nodes.environs[1]["PRIMARY_PORT"] = str(between.port + 1)
         await nodes.both()
         pids = [await nodes.pid(one) for one in range(2)]
+        running = nodes.stream(hang_at=3) if serving else None
+        if running:
+            await nodes.running()
         between.swallow(told=False)
         for node in nodes.nodes:
-            await node.becomes(204)
+            await node.worker.line("restarted: ", 60)
         await nodes.up()
+        if running:
+            await running
         assert not set(pids) & {await nodes.pid(one) for one in range(2)}
         await nodes.answers()
         assert "node 1 is lost: " in nodes.said(0) and "node 0 is lost: it said nothing for" in nodes.said(1)
@@ -192,6 +229,20 @@ async def test_told_to_stop_one_all_end_in_order_once_what_runs_is_done(pair, ra
     assert "is lost" not in nodes.said(0) + nodes.said(1)
 
 
+async def test_a_node_that_is_told_to_stop_does_not_wait_for_a_node_0_that_is_not_there(pair):
+    nodes = pair(DRAIN_TIMEOUT="300")
+    node = await nodes.begin(1)
+    await node.worker.line("node 0 is not reached")
+    node.worker.process.terminate()
+    assert await node.worker.ended(60) == 0
+
+
+async def test_node_0_has_to_be_able_to_listen(pair):
+    node = await pair(NODE_ADDR="192.0.2.1").begin(0)
+    assert await node.worker.ended(60) == 1
+    assert "Node 0 cannot listen for the others on 192.0.2.1:" in node.worker.output
+
+
 def release(port: str) -> None:
     import urllib.request
     urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/_scripted/release", method="POST"))
@@ -219,7 +270,7 @@ async def test_strangers_at_the_port_change_nothing(pair):
     nodes = await pair().both()
     pids = [await nodes.pid(one) for one in range(2)]
     for said in (b"GET / HTTP/1.1\r\n\r\n", b'["hello",1,"x","y",{}]\n', b'["hello",true]\n', b"[" * 300_000 + b"\n",
-                 b""):
+                 b"[" * 100_000 + b"\n", b""):
         reader, writer = await asyncio.open_connection("127.0.0.1", nodes.port - 1)
         assert json.loads(await reader.readline())[0] == "challenge"
         writer.write(said)
