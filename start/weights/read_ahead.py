@@ -112,7 +112,7 @@ class ReadAhead:
         unpack = self._packed and not plan.beside_libraries and self._packed.command(plan.files, allowed)
         self.unpacked = bool(unpack)
         told = self._child(unpack) if unpack else {"warm": True}
-        if told and "warm" in told:  # nothing is unpacked: the files themselves are read, if they are not in memory
+        if told is None or "warm" in told:  # nothing is unpacked: the files themselves are read, if not in memory yet
             self.unpacked = False
             plain = [self._python, "-I", "-S", page_reader.__file__, json.dumps({"files": plan.files, "room": allowed})]
             told = self._child(plain)

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,6 +117,16 @@ def test_no_fault_is_more_than_a_line(tmp_path, said, fault):
     one._quietly()
     [(level, line)] = said
     assert level == "warn" and line.startswith("weights: not read ahead: ")
+
+
+@pytest.mark.parametrize("unpacker", ["raise SystemExit(1)", "print(json.dumps({'warm': True}))"])
+def test_where_nothing_is_unpacked_the_files_are_read(tmp_path, said, unpacker):
+    """On a system without memfd_create, for instance; or where they are in memory already."""
+    file = weights(tmp_path / "a", 20 * MB)
+    python = stand_in(tmp_path, unpacker)
+    one = ahead(file, packed=SimpleNamespace(command=lambda files, allowed: [python]))
+    until(lambda: said)
+    assert said[0][1].startswith("weights: 20.0 MB in ") and resident(file) > 0.99 and not one.unpacked
 
 
 def test_nothing_to_read_is_nothing_to_say(said):
