@@ -14,8 +14,7 @@ from server.guard import descendants
 from start import start_report
 from start.weights.packed import copies, packer
 from start.weights.packed.plugin import worker_sglang_weights as redirect
-from tests.contract.start.test_read_ahead import IMPORTED, LOADING, environ, until
-from tests.hub_folders import MODEL
+from tests.contract.start.test_read_ahead import IMPORTED, LOADING, environ, until, without_weights
 from tests.pages import resident
 from tests.worker import WorkerProcess
 
@@ -27,12 +26,7 @@ LOADED = [*LOADING, "Load weight end"]
 @pytest.fixture
 def model(tmp_path):
     """(folder of the model, folder of its copies) on another device than the libraries, nothing of both in memory."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name, content in MODEL.items():
-        if not name.endswith(".safetensors"):
-            (folder / name).write_bytes(content)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict(enumerate(SHARDS))}))
+    folder = without_weights(tmp_path / "model", SHARDS)
     header = json.dumps({"w": {"dtype": "U8", "shape": [30 * MB], "data_offsets": [0, 30 * MB]}}).encode().ljust(248)
     for name in SHARDS:
         (folder / name).write_bytes(len(header).to_bytes(8, "little") + header + os.urandom(10 * MB) + bytes(20 * MB))

@@ -21,15 +21,20 @@ IMPORTED = ["server_args=x", "Init parallel begin"]
 LOADING = [*IMPORTED, "Load weight begin"]
 
 
-@pytest.fixture
-def model(tmp_path):
-    """A folder of three shards that the index names, and a file of weights that it does not name."""
-    folder = tmp_path / "model"
+def without_weights(folder, shards):
+    """The new folder of a model whose index names `shards`, none of which is there."""
     folder.mkdir()
     for name, content in MODEL.items():
         if not name.endswith(".safetensors"):
             (folder / name).write_bytes(content)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict(enumerate(SHARDS))}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict(enumerate(shards))}))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder of three shards that the index names, and a file of weights that it does not name."""
+    folder = without_weights(tmp_path / "model", SHARDS)
     for name in (*SHARDS, "consolidated.safetensors"):
         weights(folder / name, 30 * MB)
     return folder
