@@ -34,9 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     folder = options.to or copies.place(settings.start.packed_dir, compile_cache.VOLUME)
-    found = files.of(settings.server_args, snapshot)
+    found = copies.of_safetensors(files.of(settings.server_args, snapshot))
     if not folder or not found:
-        print(f"no weights of {settings.model} are on this machine" if folder else
+        print(f"no weights of {settings.model} in safetensors are on this machine" if folder else
               f"there is no volume at {compile_cache.VOLUME}: name a folder with --to", file=sys.stderr)
         return 2
     told = packer.pack_all(found, folder, max(1, options.processes))

@@ -35,7 +35,8 @@ class Coming:
         self._python_path = environ.get("PYTHONPATH", "")
         place = copies.place(wanted.packed_dir, self._volume) if wanted.packed != "off" else None
         if place and files.opened_by_safetensors(self._settings.server_args, self._snapshot):
-            self._supply = Supply(place, wanted.packed, len(os.sched_getaffinity(0)))
+            stays = files.stay_in_memory(self._settings.server_args, self._snapshot)
+            self._supply = Supply(place, wanted.packed, len(os.sched_getaffinity(0)), stays=stays)
             environ = self._supply.environ(environ)
         self._ahead = self._hearing = ReadAhead(self._plan, packed=self._supply)
         return environ
@@ -71,7 +72,8 @@ class Coming:
     def keep(self) -> None:
         """Make what another start can unpack, if that is wanted, in the background."""
         if self._supply:
-            self._supply.keep(files.of(self._settings.server_args, self._snapshot))
+            found, beside_libraries = self._plan()
+            self._supply.keep([] if beside_libraries else found)
 
     def close(self) -> None:
         """The worker ends, or has no server. Returns at once."""

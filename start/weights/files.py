@@ -14,6 +14,9 @@ from settings.flags.values import Snapshot
 # something else (npcache its own copies), or nothing (dummy, remote, private, …).
 _BY_THE_PAGE_CACHE = ("auto", "safetensors", "pt", "mistral", "bitsandbytes", "gguf", "sharded_state", "layered")
 
+_OFFLOADED = {"--cpu-offload-gb": "0", "--offload-group-size": "-1"}
+_BACKED_UP = ("--enable-weights-cpu-backup", "--enable-draft-weights-cpu-backup")
+
 
 def of(server_args: tuple[str, ...], snapshot: Snapshot) -> list[str]:
     """Absolute paths, links followed: of adapters and the draft model, which are small, then of the model.
@@ -42,7 +45,19 @@ def opened_by_safetensors(server_args: tuple[str, ...], snapshot: Snapshot) -> b
     otherwise = ("--weight-loader-disable-mmap", "--weight-loader-prefetch-checkpoints")
     return ((given.value("--load-format") or "auto") in ("auto", "safetensors")
             and (given.value("--weight-cache-mode") or "off") == "off"
+            and (given.value("--startup-weight-load-mode") or "serial") == "serial"  # else it reads them ahead itself
             and not any(given.on(flag) for flag in otherwise))
+
+
+def stay_in_memory(server_args: tuple[str, ...], snapshot: Snapshot) -> bool:
+    """Whether the server loads its weights, or some of them, into the container's memory and not the GPU's.
+
+    (srt/utils/offloader.py; SGLang's own file of options, --config, is not read here and may say so.)
+    """
+    given = flags.Given(list(server_args), snapshot)
+    return (given.value("--device") == "cpu" or given.value("--config") is not None
+            or any((given.value(flag) or off) != off for flag, off in _OFFLOADED.items())
+            or any(given.on(flag) for flag in _BACKED_UP))
 
 
 def _in(place: Path, load_format: str) -> list[Path]:

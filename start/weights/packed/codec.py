@@ -72,7 +72,7 @@ def unpack(window: Window, stored: memoryview, into: Any, at: int) -> None:
         begin += size
         if size != length:
             try:
-                plane = zlib.decompress(plane, -15, max(length, 1))
+                plane = zlib.decompressobj(-15).decompress(plane, length + 1)  # a damaged one may have no end
             except zlib.error as error:
                 raise Damaged(f"a packed file is damaged: {error}") from None
             if len(plane) != length:
@@ -91,6 +91,8 @@ def listed(windows: Sequence[Window]) -> list[list[Any]]:
 def windows(rows: Any) -> list[Window]:
     """Of what `listed` made. Raises ValueError or TypeError for anything else."""
     found = [Window(int(length), int(crc), tuple(map(int, sizes))) for length, crc, sizes in rows]
-    if any(len(one.sizes) not in _STRIDES or min(one.sizes) < 0 or not 0 < one.length <= WINDOW for one in found):
+    if not all(len(one.sizes) in _STRIDES and 0 < one.length <= WINDOW and all(
+            0 <= size <= length for size, length in zip(one.sizes, planes_of(one.length, len(one.sizes)), strict=True))
+            for one in found):
         raise ValueError("no windows")
     return found

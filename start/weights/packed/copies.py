@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from start.weights.packed import codec
@@ -20,7 +21,10 @@ ON_VOLUME = ".cache/worker-sglang/packed"
 PACKED, INDEX, PART = ".packed", ".json", ".part"
 FORMAT = 1
 UNUSED = 30 * 86400  # seconds after which a copy that nobody used goes when another is made
-_HEAD = 4096  # bytes of a file that are a part of its identity: the names and places of its first tensors
+ABANDONED = 3600  # seconds after which a part that nobody wrote to is one that a worker left when it ended
+_SAMPLE = 4096  # bytes of each part of a file that belongs to its identity
+_SAMPLES = 5  # of these: at the beginning, where the names and places of its tensors are, to the end
+_STREAMS = 8  # files that are looked at at once: each look waits for the volume
 
 
 class Copy(NamedTuple):
@@ -45,26 +49,43 @@ def place(chosen: str | None, volume: str) -> str | None:
 
 
 def identity(path: str) -> str:
-    """32 hexadecimal digits for the file at `path` as it is now: name, size, time of its last change, beginning.
+    """32 hexadecimal digits for the file at `path` as it is now: name, size, time of its last change, samples.
 
-    Not its folder: a volume lies elsewhere in a Pod. Raises OSError.
+    Two models of one family have files of the same names, sizes and beginnings, and of the same times where these are
+    a whole second, or what an archive says: samples of the weights tell them apart. Not its folder: a volume lies
+    elsewhere in a Pod. Raises OSError.
     """
-    with open(path, "rb") as f:
-        status, head = os.fstat(f.fileno()), f.read(_HEAD)
-    told = [FORMAT, os.path.basename(path), status.st_size, status.st_mtime_ns, hashlib.sha256(head).hexdigest()]
+    with open(path, "rb", buffering=0) as f:
+        status, samples = os.fstat(f.fileno()), hashlib.sha256()
+        for number in range(_SAMPLES):
+            samples.update(os.pread(f.fileno(), _SAMPLE, max(0, status.st_size - _SAMPLE) * number // (_SAMPLES - 1)))
+    told = [FORMAT, os.path.basename(path), status.st_size, status.st_mtime_ns, samples.hexdigest()]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+def of_safetensors(files: Iterable[str]) -> list[str]:
+    """Those that begin as safetensors does: the length of a header, and JSON. A cache of the hub has no suffixes."""
+    found = []
+    for path in files:
+        with contextlib.suppress(OSError), open(path, "rb") as f:
+            head, size = f.read(9), os.fstat(f.fileno()).st_size
+            if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+                found.append(path)
+    return found
 
 
 def find(files: Iterable[str], folder: str) -> list[Copy]:
     """The copies that there are of `files` in `folder`, in their order."""
-    found = []
-    for path in files:
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            base = os.path.join(folder, identity(path))
-            copy = read(path, base)
-            if os.stat(copy.packed).st_size == copy.stored:
-                found.append(copy)
-    return found
+    with ThreadPoolExecutor(_STREAMS) as pool:
+        return [copy for copy in pool.map(lambda path: _find(path, folder), files) if copy]
+
+
+def _find(path: str, folder: str) -> Copy | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        copy = read(path, os.path.join(folder, identity(path)))
+        if os.stat(copy.packed).st_size == copy.stored:
+            return copy
+    return None
 
 
 def read(original: str, base: str) -> Copy:
@@ -93,7 +114,8 @@ def drop(copy: Copy) -> None:
 def expire(folder: str, now: float, kept: Iterable[str]) -> list[str]:
     """Remove copies that nobody used for UNUSED seconds before `now` (time.time), and parts left by others.
 
-    kept: identities that stay in any case. Gives the names of the files that went.
+    kept: identities whose copies stay in any case; what is left of a part of them is of no more use than any other's.
+    Gives the names of the files that went.
     """
     gone, stays = [], set(kept)
     with contextlib.suppress(OSError):
@@ -102,8 +124,9 @@ def expire(folder: str, now: float, kept: Iterable[str]) -> list[str]:
             path, index = os.path.join(folder, name), os.path.join(folder, base + INDEX)
             with contextlib.suppress(OSError):
                 # A copy that is being made by another worker has no index yet: its own time counts.
-                newest = os.stat(index if os.path.exists(index) else path).st_mtime
-                if dot and base not in stays and now - newest > (86400 if PART in name else UNUSED):
+                part = PART in name
+                newest = os.stat(index if os.path.exists(index) and not part else path).st_mtime
+                if dot and (part or base not in stays) and now - newest > (ABANDONED if part else UNUSED):
                     os.unlink(path)
                     gone.append(name)
     return gone

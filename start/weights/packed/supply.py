@@ -29,11 +29,13 @@ _ROOT = str(Path(__file__).parents[3])
 class Supply:
     """The folder of copies, the socket at which the server asks, and the processes of both. Nothing here raises.
 
-    folder: of the copies; wanted: PACKED_WEIGHTS; cores: what there are.
+    folder: of the copies; wanted: PACKED_WEIGHTS; cores: what there are; stays: whether what is loaded stays in the
+    container's memory, where it needs room beside what is unpacked.
     """
 
-    def __init__(self, folder: str, wanted: str, cores: int, python: str = sys.executable):
+    def __init__(self, folder: str, wanted: str, cores: int, python: str = sys.executable, stays: bool = False):
         self.folder, self._keep, self._cores, self._python = folder, wanted == "keep", cores, python
+        self._copies_held = 2 if stays else 1
         self._used = wanted in ("on", "keep") or wanted == "auto" and cores >= CORES
         self._sockets = ""
         self._packing: subprocess.Popen[str] | None = None
@@ -61,12 +63,12 @@ class Supply:
         """The process that unpacks copies of `files` into at most `allowed` bytes; None where originals are read."""
         if not self._sockets:
             return None
-        found = [copy for copy in copies.find(files, self.folder) if _beside(copy)]
+        found = [copy for copy in copies.find(copies.of_safetensors(files), self.folder) if _beside(copy)]
         whole, covered = sum(map(_size, files)), sum(copy.size for copy in found)
         if not found or covered < _COVERED * whole:
             return None
-        if allowed is not None and covered > allowed:
-            utils.log(f"weights: packed copies are not used, which need {covered / 1e9:.1f} GB of memory for the time "
+        if allowed is not None and (needed := self._copies_held * covered) > allowed:
+            utils.log(f"weights: packed copies are not used, which need {needed / 1e9:.1f} GB of memory for the time "
                       f"of the load: {allowed / 1e9:.1f} GB may be used")
             return None
         orders = {"copies": [[copy.original, copy.packed.removesuffix(copies.PACKED)] for copy in found],
@@ -74,8 +76,11 @@ class Supply:
         return self._child(unpacker.__name__, orders)
 
     def keep(self, files: Sequence[str]) -> None:
-        """The server is up: make the copies of `files` that are missing, if they are wanted, in a thread."""
-        if self._keep and files:
+        """The server is up: make the copies of `files` that are missing, if they are wanted, in a thread.
+
+        files: none where no start would unpack any.
+        """
+        if self._keep:
             threading.Thread(target=self._quietly, args=(list(files),), name="weights-packing", daemon=True).start()
 
     def close(self) -> None:
@@ -97,6 +102,11 @@ class Supply:
             utils.log(f"packed weights: not made: {type(error).__name__}: {error}", "warn")
 
     def _pack(self, files: list[str]) -> None:
+        there = _device(self.folder)
+        files = [path for path in copies.of_safetensors(files) if os.stat(path).st_dev == there]
+        if not files:
+            utils.log(f"packed weights: none are made: no start would use copies in {self.folder}", "warn")
+            return
         if len(copies.find(files, self.folder)) == len(files):
             return
         began = awake()
@@ -132,6 +142,13 @@ def _beside(copy: copies.Copy) -> bool:
         return os.stat(copy.packed).st_dev == os.stat(copy.original).st_dev
     except OSError:
         return False
+
+
+def _device(folder: str) -> int:
+    """On which it lies, or will."""
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return os.stat(folder).st_dev
 
 
 def _size(path: str) -> int:

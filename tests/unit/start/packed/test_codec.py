@@ -70,10 +70,23 @@ def test_a_plane_that_unpacks_to_more_is_refused(bfloat16):
         codec.unpack(smaller, memoryview(b"".join(planes)), bytearray(1000), 0)
 
 
+def test_a_damaged_plane_takes_no_more_memory_than_it_has():
+    import tracemalloc
+
+    coder = codec.zlib.compressobj(9, codec.zlib.DEFLATED, -15)
+    bomb = coder.compress(bytes(64 * 2**20)) + coder.flush()
+    tracemalloc.start()
+    with pytest.raises(Damaged):
+        codec.unpack(Window(100_000, 0, (len(bomb),)), memoryview(bomb), bytearray(100_000), 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21
+
+
 def test_an_index_that_is_none_is_refused(bfloat16):
     window, _ = codec.pack(bfloat16)
     assert codec.windows(codec.listed([window])) == [window]
     for wrong in ([[0, 1, [0, 0]]], [[5, 1, [1, 2, 3]]], [[5, 1, []]], [[5, 1, [-1, 6]]], [[codec.WINDOW + 1, 1, [1]]],
-                  [[5, 1]], [5], "ab"):
+                  [[5, 1]], [5], "ab", [[5, 1, [6]]], [[5, 1, [3, 3]]]):
         with pytest.raises((ValueError, TypeError)):
             codec.windows(wrong)

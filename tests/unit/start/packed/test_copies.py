@@ -67,7 +67,8 @@ def test_what_there_is_is_not_made_again(model, packed):
     assert packer.pack_all(files(model), packed, 2)["made"] == 0
 
 
-@pytest.mark.parametrize("change", ["written anew", "other bytes at the beginning", "longer", "another name"])
+@pytest.mark.parametrize("change", ["written anew", "other bytes at the beginning", "other bytes, the same time",
+                                    "longer", "another name"])
 def test_another_file_is_another_file(model, packed, change):
     path = model / "model-1.safetensors"
     data, status = path.read_bytes(), path.stat()
@@ -76,6 +77,9 @@ def test_another_file_is_another_file(model, packed, change):
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
     elif change == "other bytes at the beginning":
         path.write_bytes(b"x" + data[1:])
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == "other bytes, the same time":  # another model of the family, from an archive
+        path.write_bytes(data[:5000] + bytes(byte ^ 1 for byte in data[5000:]))
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     elif change == "longer":
         path.write_bytes(data + b"x")
@@ -151,6 +155,18 @@ def test_what_nobody_used_goes_and_what_is_used_stays(model, packed):
     kept = [copies.identity(files(model)[1])]
     assert copies.expire(packed, now, kept) == [os.path.basename(part)]
     assert len(copies.expire(packed, now, [])) == 2 and len(copies.find(files(model), packed)) == 1
+
+
+def test_what_workers_left_of_the_same_file_goes_once_nobody_writes_it(model, packed):
+    """Each worker that ends while it packs leaves one; they would fill the volume."""
+    base = os.path.join(packed, copies.identity(files(model)[0]))
+    now = os.stat(base + ".packed").st_mtime
+    for name, age in (("left", 2 * copies.ABANDONED), ("written", 60)):
+        path = f"{base}.part-{name}"
+        open(path, "w").close()
+        os.utime(path, (now - age, now - age))
+    packer.pack_all(files(model), packed, 1)
+    assert sorted(name for name in os.listdir(packed) if "part" in name) == [os.path.basename(f"{base}.part-written")]
 
 
 def test_use_is_noted(model, packed):

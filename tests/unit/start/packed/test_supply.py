@@ -14,6 +14,7 @@ from start.weights import files
 from start.weights.packed import copies, packer, supply
 from start.weights.packed.plugin import worker_sglang_weights as redirect
 from start.weights.packed.supply import NAME, PLUGIN, Supply
+from tests.unit.start.packed.conftest import HEADER
 
 SNAPSHOT = snapshots.read(snapshots.DEFAULT)
 
@@ -27,7 +28,7 @@ def said(monkeypatch):
 
 @pytest.fixture
 def model(tmp_path, bfloat16):
-    (tmp_path / "model.safetensors").write_bytes(bfloat16)
+    (tmp_path / "model.safetensors").write_bytes(HEADER + bfloat16)
     return [str(tmp_path / "model.safetensors")]
 
 
@@ -78,8 +79,8 @@ def test_without_a_folder_nothing_changes(tmp_path, model):
 
 def test_most_of_the_weights_must_have_copies(folder, model, tmp_path, bfloat16):
     small, large = tmp_path / "adapter.safetensors", tmp_path / "draft.safetensors"
-    small.write_bytes(bfloat16[:4000])
-    large.write_bytes(bfloat16)
+    small.write_bytes(HEADER + bfloat16[:4000])
+    large.write_bytes(HEADER + bfloat16)
     one = made(folder)
     assert one.command([str(small), *model], None) is not None
     assert one.command([str(large), *model], None) is None and one.command([], None) is None
@@ -93,6 +94,37 @@ def test_they_must_find_room_in_memory(folder, model, said):
     assert one.command(model, size - 1) is None
     assert said[0][1].startswith("weights: packed copies are not used, which need 0.0 GB of memory")
     one.close()
+
+
+def test_what_stays_in_the_containers_memory_needs_it_twice(folder, model):
+    """With originals the kernel would take back what was read; what is unpacked it cannot."""
+    one, size = made(folder, stays=True), os.stat(model[0]).st_size
+    assert one.command(model, 2 * size) is not None and one.command(model, 2 * size - 1) is None
+    one.close()
+
+
+@pytest.mark.parametrize("beginning", [b"PK\x03\x04", b"GGUF\x03\0\0\0\x01\0\0\0", b"\x80\x02}q", b"", b"{" * 9])
+def test_files_that_no_server_opens_by_safetensors_have_no_copies(tmp_path, bfloat16, beginning, said):
+    """Whatever they are called: unpacking would take from the volume what the server reads of them."""
+    path = str(tmp_path / "blob")
+    with open(path, "wb") as f:
+        f.write(beginning + bfloat16 if beginning else b"")
+    folder = str(tmp_path / "packed")
+    packer.pack_all([path], folder, 1)
+    assert copies.find([path], folder)
+    one = made(folder, "keep")
+    assert one.command([path], None) is None
+    one._pack([path])
+    assert said == [("warn", f"packed weights: none are made: no start would use copies in {folder}")]
+    one.close()
+
+
+def test_no_copies_are_made_that_no_start_would_use(model, tmp_path, said, monkeypatch):
+    """A model in the image, copies on a volume."""
+    folder, real = tmp_path / "packed", supply._device
+    monkeypatch.setattr(supply, "_device", lambda path: real(path) + 1)
+    made(str(folder), "keep")._pack(model)
+    assert not folder.exists() and "no start would use copies" in said[0][1]
 
 
 def test_a_copy_on_another_volume_is_left_alone(folder, model, monkeypatch):
@@ -152,6 +184,15 @@ def test_the_end_of_the_worker_does_not_wait_for_it(model, tmp_path, said):
 @pytest.mark.parametrize(("arguments", "so"), [
     ((), True), (("--load-format", "safetensors"), True), (("--load-format", "dummy"), False),
     (("--load-format", "instanttensor"), False), (("--weight-loader-disable-mmap",), False),
-    (("--weight-loader-prefetch-checkpoints",), False), (("--weight-cache-mode", "client"), False)])
+    (("--weight-loader-prefetch-checkpoints",), False), (("--weight-cache-mode", "client"), False),
+    (("--startup-weight-load-mode", "overlap"), False)])
 def test_only_servers_that_open_files_by_safetensors_are_supplied(arguments, so):
     assert files.opened_by_safetensors(("--model-path", "m", *arguments), SNAPSHOT) is so
+
+
+@pytest.mark.parametrize(("arguments", "so"), [
+    ((), False), (("--device", "cuda"), False), (("--device", "cpu"), True), (("--cpu-offload-gb", "8"), True),
+    (("--cpu-offload-gb", "0", "--offload-group-size", "-1"), False), (("--offload-group-size", "4"), True),
+    (("--enable-weights-cpu-backup",), True), (("--config", "/x.yaml"), True)])
+def test_what_a_server_keeps_in_the_containers_memory(arguments, so):
+    assert files.stay_in_memory(("--model-path", "m", *arguments), SNAPSHOT) is so

@@ -15,6 +15,7 @@ from start.weights.packed import codec, copies, packer
 from start.weights.packed.plugin import worker_sglang_weights as redirect
 from start.weights.packed.supply import Supply
 from tests.pages import forget
+from tests.unit.start.packed.conftest import HEADER
 
 COUNT = 3
 
@@ -25,7 +26,7 @@ def model(tmp_path, bfloat16):
     paths = []
     for number in range(COUNT):
         path = tmp_path / f"model-{number}.safetensors"
-        path.write_bytes(bytes([number]) * 4096 + bfloat16 * 20)
+        path.write_bytes(HEADER + bytes([number]) * 4096 + bfloat16 * 20)
         paths.append(path)
     return paths
 
