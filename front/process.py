@@ -73,6 +73,7 @@ class Ending:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Callable[[float], None] | None = None
         self._signalled = False
+        self._both = False  # a signal may follow that is no second one: this process's own, or the platform's beside it
         self._raised = False  # and nothing tells yet that it was not in vain
         self._latest = 0.0  # by clock.awake
         listen(lambda seconds: utils.log(f"thawed after {seconds:.1f} s"))
@@ -114,11 +115,16 @@ class Ending:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def in_order(self) -> None:
-        """From any thread: end as at a SIGTERM, unless one came."""
+        """From any thread: end as at a SIGTERM, unless one came. The platform's may come at the same time, before or
+        after: where one of several machines has to stop, all of them have."""
         if not self._signalled:
+            self._both = True
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _heed(self, number: int, _frame: FrameType | None) -> None:
+        if self._signalled and self._both:
+            self._both = False
+            return
         if self._signalled:
             # Not through the log: the signal may have interrupted a line that holds its lock.
             os.write(1, b"second signal: ending at once\n")

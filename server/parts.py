@@ -52,7 +52,8 @@ class Parts:
                 continue  # the server, or its child
             with contextlib.suppress(OSError, AttributeError):
                 name = _name(pid)
-                if name.startswith(_NAME):
+                # A scheduler's own helpers have its name while they are its forks, and may end.
+                if name.startswith(_NAME) and not _name(parent).startswith(_NAME):
                     descriptor = os.pidfd_open(pid)
                     self._names[descriptor] = f"{name.removeprefix('sglang::')} (process {pid})"
                     self._poller.register(descriptor, select.POLLIN)

@@ -29,6 +29,18 @@ async def deaf():
     say("up")
     await asyncio.Event().wait()
 
+async def in_company():
+    say("up")
+    threading.Thread(target=ending.in_order).start()
+    await stopped.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    say("goes on")
+
+async def in_company_for_long():
+    await in_company()
+    os.kill(os.getpid(), signal.SIGINT)
+    say("never said")
+
 async def busy():
     say("up")
     while True:
@@ -152,6 +164,15 @@ async def test_what_other_threads_have_to_finish_is_waited_for():
 async def test_a_second_signal_ends_at_once():
     status, lines = await lives("deaf", signal.SIGTERM, signal.SIGINT)
     assert status == 128 + signal.SIGINT and lines == ["up", "stop 7.0", "second signal: ending at once"]
+
+
+async def test_the_platforms_signal_beside_the_word_of_another_node_is_no_second_one():
+    assert await lives("in_company") == (0, ["up", "stop 7.0", "goes on", "ended"])
+
+
+async def test_one_more_after_the_word_of_another_node_ends_at_once():
+    status, lines = await lives("in_company_for_long")
+    assert status == 128 + signal.SIGINT and lines == ["up", "stop 7.0", "goes on", "second signal: ending at once"]
 
 
 async def test_a_second_signal_ends_at_once_also_before_anything_runs():

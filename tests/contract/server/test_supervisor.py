@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -124,6 +125,16 @@ def test_one_that_goes_on_without_one_of_its_schedulers_is_killed_and_restarted(
     assert f"The SGLang server lost its {told} and was killed" in capsys.readouterr().out
     assert engine.endings[1].startswith("killed by")
     assert part(mark) != first
+
+
+def test_a_fork_of_a_scheduler_is_none_though_it_has_its_name():
+    """A server's child that calls itself a scheduler, as without data parallelism, with a helper that may end."""
+    shell = "(exec -a sglang::scheduler_TP0 bash -c '(echo there; read line); :'); :"
+    with subprocess.Popen(["bash", "-c", shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout.readline() == b"there\n"
+        assert parts.Parts(os.getpid()).names == []
+        server.communicate()
+    assert server.returncode == 0
 
 
 def test_one_that_ends_by_itself_without_a_scheduler_keeps_its_own_last_words(serve, mark, capsys, monkeypatch):
