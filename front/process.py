@@ -49,11 +49,17 @@ def settle_memory() -> None:
 
 def allow_files(at_once: int) -> None:
     """Have room for the connections of so many requests: each is an open file, of which a process that was not told
-    otherwise may have 1,024 in many places. Never lowers the limit."""
+    otherwise may have 1,024 in many places. Never lowers the limit, and never fails: a system may refuse even what its
+    own hard limit allows (Linux, once fs.nr_open is below that; a sandbox)."""
     wanted = _FILES_EACH * at_once + _FILES_ELSE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < (allowed := min(wanted, hard)):
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):
+        allowed = soft
     if allowed < wanted:
         utils.log(f"only {allowed} files may be open in this container (ulimit -n), and {at_once} requests at once may "
                   f"need {wanted}: lower MAX_CONCURRENCY, or raise that limit", "warn")
