@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from pathlib import Path
 from bench import serving_metrics, serving_saturation
 from bench.machine_facts import machine
 from bench.serving_plan import DIRECT, ENGINE, KNOWN
+from settings.flags import is_secret
 
 _SAME = ("design", "post_ms", "load", "streams")
 _NOT_SHOWN = ("loads", "out", "logs", "quiet", "worker_env")
 _FOLDERS = ("--out", "--logs")
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+_ASSIGNED = re.compile(r"(--[\w-]+=(?=[^=]*=))?([^=]*)(?:=(.*))?", re.DOTALL)
+# Words of a name whose value is not shown: TOKEN, but not that of TOKENIZER_WORKER_NUM.
+_SECRET = {word + end for word in ("TOKEN", "KEY", "APIKEY", "SECRET", "PASSWORD", "CREDENTIAL") for end in ("", "S")}
 
 
 def result(records: list[dict], options: argparse.Namespace) -> dict:
@@ -41,9 +45,9 @@ def command(module: str, arguments: list[str]) -> str:
     shown, skip = [], False
     for argument in arguments:
         if not skip and argument not in _FOLDERS:
-            name, equals, _ = argument.partition("=")
-            hidden = equals and any(word in name for word in _SECRET)
-            shown.append(f"{name}=***" if hidden else argument)
+            option, name, value = _ASSIGNED.match(argument).groups("")
+            hidden = value and (is_secret(name, value) or _SECRET & set(re.split("[^A-Z]+", name.upper())))
+            shown.append(f"{option}{name}=***" if hidden else argument)
         skip = argument in _FOLDERS
     return shlex.join(["python", "-m", module, *shown])
 

@@ -151,6 +151,18 @@ def test_the_command_line_is_kept_without_secrets():
     assert shown == "python -m bench.serving --engine env --worker-env 'HF_TOKEN=***' --worker-env TP_SIZE=2"
 
 
+@pytest.mark.parametrize(("name", "hidden"), [
+    ("HF_TOKEN", True), ("HUGGING_FACE_HUB_TOKEN", True), ("WORKER_API_KEY", True),
+    ("AWS_SECRET_ACCESS_KEY", True),
+    ("SSL_KEYFILE_PASSWORD", True), ("MY_TOKENS", True), ("HFTOKEN", True),
+    ("KEY_FOR_IT", True), ("TOKEN_OF_MINE", True),
+    ("TOKENIZER_WORKER_NUM", False), ("DETOKENIZER_WORKER_NUM", False), ("TOKENIZER_MODE", False)])
+def test_a_name_is_that_of_a_secret_by_its_words(name, hidden):
+    shown = serving_report.command("bench.serving", ["--worker-env", f"{name}=a=value", f"--worker-env={name}=a=value"])
+    assert shown.count("a=value") == (0 if hidden else 2) and "--worker-env=" in shown and shown.count(name) == 2
+    assert ("value" in shown) != hidden
+
+
 @pytest.mark.parametrize(("arguments", "wrong"), [
     (["--designs", "engine,nothing"], "unknown designs: nothing"),
     (["--engine", "http://127.0.0.1:1"], "the worker starts its engine itself"),
