@@ -57,7 +57,7 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     problems += wrong
     problems += [Problem("ALLOWED_MEDIA_DOMAINS", domain, "takes hosts alone: no scheme, port or path")
                  for domain in given.values("--allowed-media-domains") if re.search(r"[/:@\s]", domain)]
-    problems += [Problem(flags.variable(name), "", why) for name, why in listeners.refused(
+    closed = [Problem(flags.variable(name), "", why) for name, why in listeners.refused(
         given.items, environ, (*worker["ALLOWED_LISTENERS"], *(nodes.OPENED if nodes.several(environ) else ())))]
     problems += [Problem(flags.variable(flag), "", "must be of ASCII characters without line breaks: it is sent in a "
                          "header of HTTP") for flag in ("--api-key", "--admin-api-key")
@@ -95,7 +95,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     tp_size, lines, wrong = tensor_parallel(given, gpu_count or node.gpus, bool(config_file), node.count)
     notices += lines
     problems += wrong
-    of_replicas, lines = host.stream_interval(given, bool(config_file))
+    of_replicas, lines = host.stream_interval(
+        given, bool(config_file), parsers.TOOLS in head or given.value(parsers.TOOLS) is not None)
     notices += lines
     problems += host.tokenizers(given)
     profile, lines = profiles.arguments(worker["START_PROFILE"], given, snapshot, bool(config_file))
@@ -115,7 +116,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     notices += lines
     problems += wrong
     ranks = given.count("--tp-size") if "--tp-size" in given or gpu_count == 1 else int(tp_size[1]) if tp_size else None
-    problems += modes.clashes(given, ranks, bool(config_file), http.mode, environ)
+    wrong = modes.clashes(given, ranks, bool(config_file), http.mode, environ)
+    # Nobody is told to open what would then be refused all the same.
+    problems += wrong + [problem for problem in closed if problem.name not in {other.name for other in wrong}]
     secrets = (*secret_values(environ, given), *http.keys)
     if problems:
         raise ConfigError(sorted({line(problem, secrets) for problem in problems}))

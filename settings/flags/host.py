@@ -16,11 +16,21 @@ _ALONE = (("--api-key", "SGLang's tokenizer workers take no key and do not start
           ("--enable-response-store", "each of SGLang's tokenizer workers would keep responses of its own"))
 
 
-def stream_interval(given: Given, config_file: bool) -> tuple[list[str], list[Notice]]:
-    """(arguments, notices): with replicas of the model fewer and larger events, unless the user has decided."""
+def stream_interval(given: Given, config_file: bool, parsed: bool) -> tuple[list[str], list[Notice]]:
+    """(arguments, notices): with replicas of the model fewer and larger events, unless the user has decided.
+
+    parsed: the server looks for tool calls in answers. Then events stay as they are: several of SGLang's parsers take
+    one thing from each piece of a stream and lose what else is in it, a call's arguments for one (sglang 0.5.23:
+    parse_streaming_increment in function_call/deepseekv3_detector.py, base_format_detector.py).
+    """
     replicas = given.count("--dp-size")
-    if replicas < 2 or given.on("--enable-dp-attention") or config_file or "--stream-interval" in given:
+    if (replicas < 2 or given.on("--enable-dp-attention") or given.on("--is-embedding") or config_file
+            or "--stream-interval" in given):
         return [], []
+    if parsed:
+        return [], [("info", f"one process writes the streams of {replicas} replicas, a token an event, for SGLang's "
+                             f"parsers lose parts of streamed tool calls otherwise: STREAM_INTERVAL={OF_REPLICAS} "
+                             "halves that process's work where nobody streams tool calls, or TOOL_CALL_PARSER=none")]
     return ["--stream-interval", str(OF_REPLICAS)], [
         ("info", f"STREAM_INTERVAL={OF_REPLICAS}: one process writes the streams of {replicas} replicas")]
 

@@ -100,6 +100,12 @@ SAID: tuple[tuple[str, tuple[str, ...], str], ...] = (
      "machine"),
 )
 _ONE = ("1",)
+# With each of these SGLang sets --moe-a2a-backend, and with that the expert parallel size: _a2a_backend_overrides in
+# srt/arg_groups/overrides.py, mega_moe_hook.py, model_overrides/deepseek_v2.py. Some models bring it alone
+# (minimax_m3.py there), which flags do not tell.
+_EXCHANGES = ("--enable-waterfill", "--enable-w4a4-mxfp4-megamoe", "--enable-prefill-cp",
+              "--enable-prefill-context-parallel", "--enable-dsa-prefill-context-parallel",
+              "--enable-nsa-prefill-context-parallel")
 _DRAFTS_IN_STAGES = "SGLANG_ENABLE_PP_SPEC"  # read by SGLang: check_pipeline_parallel_compat, validation_hook.py
 
 
@@ -164,7 +170,7 @@ def _uneven(given: Given, tp_size: int) -> list[Problem]:
     def no(flag: str, why: str) -> None:
         problems.append(Problem(variable(flag), " ".join(given.values(flag)), why))
 
-    groups, spreads = given.count("--attn-dp-size"), asked(given, "--moe-a2a-backend")
+    groups, spreads = given.count("--attn-dp-size"), _exchanges(given)
     if groups > 1 and given.count("--dp-size") > 1 and not given.on("--enable-dp-attention"):
         no("--attn-dp-size", "divides one replica, and does not go with DATA_PARALLEL_SIZE, which makes several: set "
            "one of them")
@@ -178,18 +184,33 @@ def _uneven(given: Given, tp_size: int) -> list[Problem]:
             no(spelled, f"must divide the tensor parallel size, {tp_size} here: set TENSOR_PARALLEL_SIZE to a multiple")
     if given.count("--dwdp-size") not in (1, tp_size):
         no("--dwdp-size", f"must be the tensor parallel size, {tp_size} here")
-    if given.on("--enable-two-batch-overlap") and not spreads and groups < 2:
-        no("--enable-two-batch-overlap", "overlaps the exchange of tokens between GPUs, of which there is none: set "
-           "ATTN_DP_SIZE or MOE_A2A_BACKEND, or leave it out")
-    if given.on("--enable-eplb") and not spreads and given.count("--ep-size") < 2:
-        no("--enable-eplb", "moves experts between the ranks of EP_SIZE, of which there is one: set EP_SIZE, or leave "
-           "it out")
     return problems
+
+
+def _exchanges(given: Given) -> bool:
+    """Whether the flags alone tell of an exchange of tokens between GPUs."""
+    return asked(given, "--moe-a2a-backend") or any(map(given.on, _EXCHANGES))
+
+
+def _alone(given: Given) -> list[Notice]:
+    """What SGLang ends over at its start, unless the model brings an exchange of tokens."""
+    if _exchanges(given):
+        return []
+    found: list[Notice] = []
+    if (given.on("--enable-two-batch-overlap") and given.count("--attn-dp-size") < 2
+            and not given.on("--enable-dp-attention")):
+        found.append(("warn", "ENABLE_TWO_BATCH_OVERLAP overlaps the exchange of tokens between GPUs, of which there "
+                              "is none: SGLang ends without ATTN_DP_SIZE or MOE_A2A_BACKEND, unless the model sets "
+                              "that"))
+    if given.on("--enable-eplb") and given.count("--ep-size") < 2:
+        found.append(("warn", "ENABLE_EPLB moves experts between the ranks of EP_SIZE, of which there is one: SGLang "
+                              "ends without EP_SIZE or MOE_A2A_BACKEND, unless the model sets that"))
+    return found
 
 
 def notices(given: Given, config_file: bool) -> list[Notice]:
     """One line for each mode that works otherwise than its name lets hope, and for settings that nobody reads."""
-    found: list[Notice] = []
+    found: list[Notice] = [] if config_file else _alone(given)
     for flag, values, text in SAID:
         value = given.value(flag) or ""
         if flag in given and value not in _ONE and (not values or value.lower() in values):

@@ -204,7 +204,7 @@ def test_a_configuration_file_is_heard():
     (8, {"DP_SIZE": "8", "ENABLE_DP_ATTENTION": "true"}, 8, "tensor parallel size 8: 8 visible GPUs"),
 ])
 def test_tensor_parallel_size_is_what_the_gpus_leave(gpus, environ, size, says):
-    settings = load(environ, gpus)
+    settings = load({**environ, "TOOL_CALL_PARSER": "none"}, gpus)
     assert PARSER.parse_args(settings.server_args).__dict__["--tp-size"] == size
     of_replicas = [f"STREAM_INTERVAL=4: one process writes the streams of {says.rpartition('data parallel ')[2][0]} "
                    "replicas"] if "data parallel" in says else []

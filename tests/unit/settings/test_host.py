@@ -25,14 +25,24 @@ def chosen(made) -> str | None:
 
 
 def test_replicas_have_fewer_and_larger_events_and_one_line_says_so():
-    made = settings(DATA_PARALLEL_SIZE="2")
+    made = settings(DATA_PARALLEL_SIZE="2", TOOL_CALL_PARSER="none")
     assert chosen(made) == str(host.OF_REPLICAS)
     assert [text for level, text in made.notices if "STREAM_INTERVAL" in text and level == "info"] == [
         f"STREAM_INTERVAL={host.OF_REPLICAS}: one process writes the streams of 2 replicas"]
 
 
+@pytest.mark.parametrize("environ", [
+    {}, {"TOOL_CALL_PARSER": "llama3"}, {"SGLANG_EXTRA_ARGS": "--tool-call-parser llama3"}])
+def test_streamed_tool_calls_stay_whole(environ):
+    made = settings(DATA_PARALLEL_SIZE="2", **environ)
+    assert chosen(made) is None
+    (line,) = [text for level, text in made.notices if "STREAM_INTERVAL" in text and level == "info"]
+    assert "lose parts of streamed tool calls" in line and f"STREAM_INTERVAL={host.OF_REPLICAS}" in line
+
+
 @pytest.mark.parametrize("environ, interval", [
-    ({}, None), ({"TENSOR_PARALLEL_SIZE": "2"}, None), ({"DATA_PARALLEL_SIZE": "2", "STREAM_INTERVAL": "1"}, "1"),
+    ({}, None), ({"DATA_PARALLEL_SIZE": "2", "IS_EMBEDDING": "true"}, None),
+    ({"TENSOR_PARALLEL_SIZE": "2"}, None), ({"DATA_PARALLEL_SIZE": "2", "STREAM_INTERVAL": "1"}, "1"),
     ({"DATA_PARALLEL_SIZE": "2", "SGLANG_EXTRA_ARGS": "--stream-interval 2"}, "2"),
     ({"DATA_PARALLEL_SIZE": "2", "TENSOR_PARALLEL_SIZE": "2", "ENABLE_DP_ATTENTION": "true"}, None),
     ({"ATTN_DP_SIZE": "2", "TENSOR_PARALLEL_SIZE": "2"}, None)])
@@ -42,7 +52,7 @@ def test_nothing_is_chosen_for_one_replica_nor_where_the_user_did(environ, inter
 
 
 def test_a_configuration_file_may_have_decided():
-    assert host.stream_interval(given("--dp-size 2"), config_file=True) == ([], [])
+    assert host.stream_interval(given("--dp-size 2"), config_file=True, parsed=False) == ([], [])
 
 
 @pytest.mark.parametrize("more, words", [

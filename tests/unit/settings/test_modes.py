@@ -60,12 +60,17 @@ def test_values_that_ask_for_nothing_pass(environ):
     ({"EP_SIZE": "3"}, 8, "EP_SIZE=3: must divide the tensor parallel size, 8 here"),
     ({"ATTN_CP_SIZE": "3"}, 4, "ATTN_CP_SIZE=3: must divide"), ({"MOE_DP_SIZE": "3"}, 4, "MOE_DP_SIZE=3: must divide"),
     ({"DWDP_SIZE": "2"}, 4, "DWDP_SIZE=2: must be the tensor parallel size, 4 here"),
-    ({"ENABLE_TWO_BATCH_OVERLAP": "true"}, 8, "ENABLE_TWO_BATCH_OVERLAP: overlaps the exchange"),
-    ({"ENABLE_EPLB": "true"}, 8, "ENABLE_EPLB: moves experts between the ranks of EP_SIZE"),
 ])
 def test_what_does_not_go_together_is_refused(environ, gpus, start):
     (line,) = refused(gpus, **environ)
     assert line.startswith(start)
+
+
+def test_nobody_is_told_to_allow_what_is_then_refused():
+    (line,) = refused(LANGUAGE_ONLY="true")
+    assert "leave it out" in line and "ALLOWED_LISTENERS" not in line
+    (line,) = refused(LANGUAGE_ONLY="true", **OVER_HTTP)
+    assert "open it with ALLOWED_LISTENERS=LANGUAGE_ONLY" in line
 
 
 @pytest.mark.parametrize(("environ", "gpus"), [
@@ -73,7 +78,10 @@ def test_what_does_not_go_together_is_refused(environ, gpus, start):
     ({"PP_SIZE": "2", "SPECULATIVE_ALGORITHM": "EAGLE", "SGLANG_ENABLE_PP_SPEC": "1"}, 2),
     ({"ATTN_DP_SIZE": "4"}, 8), ({"ENABLE_DP_ATTENTION": "true", "DP_SIZE": "2", "TP_SIZE": "4"}, 4),
     ({"EP_SIZE": "4"}, 8), ({"ENABLE_TWO_BATCH_OVERLAP": "true", "ATTN_DP_SIZE": "2"}, 8),
-    ({"ENABLE_EPLB": "true", "EP_SIZE": "8"}, 8),
+    ({"ENABLE_EPLB": "true", "EP_SIZE": "8"}, 8), ({"ENABLE_EPLB": "true", "ENABLE_WATERFILL": "true"}, 8),
+    ({"ENABLE_EPLB": "true", "ENABLE_PREFILL_CP": "true", "EP_SIZE": "3"}, 8),
+    ({"ENABLE_TWO_BATCH_OVERLAP": "true", "ENABLE_WATERFILL": "true"}, 8),
+    ({"ENABLE_TWO_BATCH_OVERLAP": "true", "ENABLE_DP_ATTENTION": "true", "DP_SIZE": "2"}, 8),
 ])
 def test_what_goes_together_passes(environ, gpus):
     assert [line for line in said(gpus, **environ) if "EP_SIZE" in line or "ATTN" in line] == []
@@ -86,7 +94,7 @@ def test_an_exchange_of_tokens_sets_the_expert_size_itself():
 
 def test_beside_a_configuration_file_only_what_is_certain_is_refused(tmp_path):
     beside = {"SGLANG_CONFIG_FILE": str(tmp_path / "server.yaml")}
-    assert said(8, HICACHE_STORAGE_BACKEND="file", EP_SIZE="3", HICACHE_SIZE="8", **beside) == []
+    assert said(8, HICACHE_STORAGE_BACKEND="file", EP_SIZE="3", HICACHE_SIZE="8", ENABLE_EPLB="true", **beside) == []
     assert refused(8, DISAGGREGATION_MODE="prefill", **beside)[0].startswith("DISAGGREGATION_MODE=prefill: is one half")
 
 
@@ -104,6 +112,9 @@ def test_beside_a_configuration_file_only_what_is_certain_is_refused(tmp_path):
     ({"WEIGHT_CACHE_MODE": "client"}, "WEIGHT_CACHE_MODE=client takes weights from a daemon"),
     ({"GRPC_PORT": "5000"}, "GRPC_PORT=5000 starts a second server on 127.0.0.1"),
     ({"KT_WEIGHT_PATH": "/W"}, "KT_WEIGHT_PATH=/W needs the package kt_kernel"),
+    ({"ENABLE_TWO_BATCH_OVERLAP": "true"}, "ENABLE_TWO_BATCH_OVERLAP overlaps the exchange of tokens between GPUs, of "
+     "which there is none: SGLang ends without ATTN_DP_SIZE or MOE_A2A_BACKEND, unless the model sets that"),
+    ({"ENABLE_EPLB": "true"}, "ENABLE_EPLB moves experts between the ranks of EP_SIZE, of which there is one"),
 ])
 def test_what_may_not_be_what_was_wanted_is_said_once(environ, line):
     (told,) = said(**environ)
