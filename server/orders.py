@@ -9,6 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from server.states import Event
+
+# What is told of a server to whoever gives the orders.
+_TOLD = {Event.START: "begun", Event.AGAIN: "begun", Event.READY: "up", Event.GONE: "gone", Event.REFUSED: "gone",
+         Event.STUCK: "stuck"}
+
 
 class Orders:
     """heard: called in the owner's thread with what became of the server ("begun", "up", "gone", "stuck"), the number
@@ -18,6 +24,7 @@ class Orders:
         self._lock = threading.Lock()
         self._allowed = self._begun = self._doomed = 0
         self._why = ""
+        self.obeyed = False  # the newest server goes, or went, by an order
         self.over = ""  # why there is no further start
         self.heard: Callable[[str, int, str], None] = lambda what, number, text: None
         self.wake: Callable[[], None] = lambda: None
@@ -48,14 +55,17 @@ class Orders:
         with self._lock:
             if self._allowed <= max(self._begun, self._doomed):
                 return False
-            self._begun = self._allowed
+            self._begun, self.obeyed = self._allowed, False
             return True
 
     def doomed(self) -> str:
-        """Why the newest server has to go; "" while it may stay."""
+        """Why the newest server has to go, from here on by order; "" while it may stay."""
         with self._lock:
-            return self._why if self._doomed >= self._begun else ""
+            self.obeyed = self._doomed >= self._begun
+            return self._why if self.obeyed else ""
 
-    def tell(self, what: str, text: str = "") -> None:
-        """What became of the newest server."""
-        self.heard(what, self._begun, text)
+    def tell(self, event: Event, reason: str) -> None:
+        """What became of the newest server; `reason`, where nobody ordered its end."""
+        if event in _TOLD:
+            own = event is Event.STUCK or event in (Event.GONE, Event.REFUSED) and not self.obeyed
+            self.heard(_TOLD[event], self._begun, reason if own else "")

@@ -4,42 +4,35 @@ One thread makes every change of state, in the order of states.py; all others on
 beside the event loop that carries the jobs, and begins long before there is one: a busy loop must not hide a dead
 engine, and everything slow in the worker's own start happens while the server loads.
 
+What it is at the moment stands in record.py; probe.py and parts.py find out that one which is up has to go.
+
 Invariants:
-- `state` and `life` change only in `_enter`, under the lock, and every change wakes all who wait for one.
+- `state` changes only in `_enter`, by the owner's thread once that runs.
 - UP means that the server of this very life answered: its port was free before it was started.
 - No server is started once a stop was asked for.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import utils
 from clock import awake
-from server import parts
+from server import parts, probe
+from server.killing import Killing
 from server.orders import Orders
 from server.processes import port_is_free
-from server.restarts import Patience, Restarts, Silence
-from server.states import FINAL, Event, State, after
+from server.record import Record
+from server.restarts import Patience, Restarts
+from server.states import FINAL, Event, State
 from server.tree import EngineError, Tree
 
 _POLL_FIRST, _POLL_LAST, _POLL_GROWTH = 0.05, 0.5, 1.3  # seconds, seconds, factor
-_PROBE_EVERY, _PROBE_TIMEOUT = 10.0, 20.0  # seconds
-# From the order to kill to the last process's end. Giving back a large GPU's memory takes seconds; what is still there
-# after this hangs in the driver, and only a new container helps.
-_DEATH = 15.0
-_ORDER_EVERY = 0.5  # seconds between two orders to kill
-_ENDINGS_KEPT = 16
-# What is told of a server to whoever gives the orders; how it ended is, where nobody ordered it to.
-_TOLD = {Event.START: "begun", Event.AGAIN: "begun", Event.READY: "up", Event.GONE: "gone", Event.REFUSED: "gone",
-         Event.STUCK: "stuck"}
-_TOLD_WHY = (Event.GONE, Event.REFUSED)
 
 
-class Supervisor:
+class Supervisor(Record):
     """Owns every life of one server; `start` it once.
 
     port: the one it listens on; is_ready() and is_alive(timeout in seconds) ask it; explain(headline, tree) makes a
@@ -53,25 +46,20 @@ class Supervisor:
                  is_ready: Callable[[], bool], is_alive: Callable[[float], bool],
                  explain: Callable[[str, Tree], str], listen: Callable[[], Callable[[str, float], bool]],
                  orders: Orders | None = None):
+        super().__init__()
         self.command, self.environ, self.port, self.patience = list(command), dict(environ), port, patience
-        self.state, self.life = State.NEW, 0  # life: how many servers were started
         self.tree: Tree | None = None
         self.last_sign: Callable[[], float] = lambda: 0.0
         self.on_restarted: Callable[[float], None] = lambda after: utils.log(f"restarted: ready after {after:.1f} s")
         self.on_give_up: Callable[[str], None] = lambda reason: utils.log(reason, "error")
         self._is_ready, self._is_alive, self._explain, self._listen = is_ready, is_alive, explain, listen
-        self._changed = threading.Condition()
-        self._listeners: set[Callable[[], None]] = set()
         self._wake = threading.Event()
         self._stop_at: float | None = None  # clock.awake after which what is left is killed
         self._doomed = (0, "")              # the life that is to be killed, and the headline of the report on it
         self._headline = self._footer = ""  # of the report on the next death
         self.reason = ""                    # that report, or why there is no further start
-        self._was_up = False
         self._restarts = Restarts(patience.restarts, patience.window)
-        self._endings: dict[int, str] = {}
         self.orders = orders
-        self._ordered = False               # the newest server was told to go by them
 
     # ------------------------------------------------------------ what others ask for
     def start(self) -> None:
@@ -91,8 +79,8 @@ class Supervisor:
         """Block until the first server is ready. Returns the seconds since its start; raises EngineError when it is
         not going to be."""
         with self._changed:
-            self._changed.wait_for(lambda: self._was_up or self.state in FINAL)
-            if not self._was_up:
+            self._changed.wait_for(lambda: self.was_up or self.state in FINAL)
+            if not self.was_up:
                 raise EngineError(self.reason or "The worker is stopping.")
             assert self.tree is not None
             return awake() - self.tree.started_at
@@ -111,57 +99,27 @@ class Supervisor:
         elif tree is not None and grace <= 0:
             tree.kill()
         self._wake.set()
-        with self._changed:
-            self._changed.wait_for(lambda: self.state in FINAL)
-            return self.tree.returncode if self.tree else None
-
-    def ending_of(self, life: int) -> str | None:
-        """How a server ended, in words; None while it lives, or is dying."""
-        return self._endings.get(life)
-
-    @property
-    def endings(self) -> dict[int, str]:
-        """The same of the newest lives that have ended, by their numbers."""
-        return dict(self._endings)
-
-    @contextlib.contextmanager
-    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile `listener` is called after every change of state, in the owner's thread."""
-        with self._changed:
-            self._listeners.add(listener)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._listeners.discard(listener)
+        self.over()
+        return self.tree.returncode if self.tree else None
 
     # ------------------------------------------------------------ the owner's thread
     def _run(self) -> None:
         if self.patience.hang:
-            threading.Thread(target=self._probe, name="engine-probe", daemon=True).start()
+            probe.watch(self, self.patience.hang, self._is_alive, lambda: self.last_sign(), self._condemn)
         waits = {State.STARTING: self._until_ready, State.RESTARTING: self._until_ready, State.UP: self._while_up,
                  State.DYING: self._until_dead, State.WAITING: self._before_the_next, State.STOPPING: self._to_the_end}
         while self.state not in FINAL:
             self._enter(waits[self.state]())
-        if self.state is State.GIVEN_UP and self._was_up:
+        if self.state is State.GIVEN_UP and self.was_up:
             self.on_give_up(self.reason)
 
     def _enter(self, event: Event) -> None:
-        with self._changed:
-            before, self.state = self.state, after(self.state, event)
-            if self.state is State.UP:
-                self._was_up = True
-                self._restarts.succeeded()
-            if event is Event.GONE and self.tree is not None:
-                self._endings[self.life] = self.tree.ending or ""
-                self._endings.pop(self.life - _ENDINGS_KEPT, None)
-            self._changed.notify_all()
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener()
-        if self.orders is not None and event in _TOLD:
-            own = event is Event.STUCK or event in _TOLD_WHY and not self._ordered
-            self.orders.tell(_TOLD[event], self.reason if own else "")
+        before = self.state
+        if event is Event.READY:
+            self._restarts.succeeded()
+        self.enter(event, (self.tree.ending or "") if event is Event.GONE and self.tree is not None else None)
+        if self.orders is not None:
+            self.orders.tell(event, self.reason)
         if before is State.RESTARTING and event is Event.READY and self.tree is not None:
             self.on_restarted(awake() - self.tree.started_at)
 
@@ -225,38 +183,32 @@ class Supervisor:
         why = self.orders.doomed() if self.orders is not None else ""
         if why:
             self._headline = f"The SGLang server was ended with those of the other nodes: {why}"
-            self._ordered = True
         return bool(why)
 
     def _until_dead(self) -> Event:
-        tree, deadline = self._tree, awake() + _DEATH
+        tree, killing = self._tree, Killing(self._tree, self._wake)
         while not tree.gone.is_set():
             self._wake.clear()
             if self._stop_at is not None:
                 return Event.STOP
-            if awake() >= deadline:
-                return self._stuck()
-            self._kill_again(tree, deadline)
-        explained = self._headline if self._ordered else self._explain(self._headline, tree)
+            if killing.late:
+                return self._stuck(killing)
+            killing.order()
+        ordered = self.orders is not None and self.orders.obeyed
+        explained = self._headline if ordered else self._explain(self._headline, tree)
         self.reason, self._footer = explained + self._footer, ""
         return Event.GONE
 
-    def _kill_again(self, tree: Tree, deadline: float) -> None:
-        """The order to kill, and a while to obey it. More than once: a guard that has only begun does not hear it where
-        the worker was started with that signal ignored, as a shell starts what runs in the background."""
-        tree.kill()
-        self._wake.wait(0 if tree.gone.is_set() else max(0.0, min(_ORDER_EVERY, deadline - awake())))
-
-    def _stuck(self) -> Event:
+    def _stuck(self, killing: Killing) -> Event:
         self._tree.abandon()
-        self.reason = (f"The engine's processes did not end within {_DEATH:.0f} s of being killed (one may hang in the "
-                       "GPU's driver): the worker ends.")
+        self.reason = (f"The engine's processes did not end within {killing.limit:.0f} s of being killed (one may hang "
+                       "in the GPU's driver): the worker ends.")
         return Event.STUCK
 
     def _before_the_next(self) -> Event:
         if self.orders is not None:
             return self._as_ordered(self.orders)
-        if not self._was_up:
+        if not self.was_up:
             return Event.SPENT
         utils.log(self.reason, "error")
         began, restarts = awake(), self._restarts
@@ -288,7 +240,6 @@ class Supervisor:
         return self._next()
 
     def _next(self) -> Event:
-        self._ordered = False
         try:
             self._spawn()
         except EngineError as error:
@@ -296,50 +247,32 @@ class Supervisor:
                 return Event.STOP
             self.reason = str(error)
             return Event.REFUSED
-        return Event.AGAIN if self._was_up or self.orders is None else Event.START
+        return Event.AGAIN if self.was_up or self.orders is None else Event.START
 
     def _to_the_end(self) -> Event:
         if self.tree is None:  # told to stop before any was allowed
             return Event.GONE
-        tree, killed_at = self._tree, None
+        tree, killing = self._tree, None
         while not tree.gone.is_set():
             self._wake.clear()
-            now, limit = awake(), self._stop_at or 0.0
-            if killed_at is None and now >= limit:
-                killed_at = now
-            if killed_at is None:
-                self._wake.wait(0 if tree.gone.is_set() else limit - now)
-            elif now >= killed_at + _DEATH:
-                return self._stuck()
+            left = (self._stop_at or 0.0) - awake()
+            if killing is None and left <= 0:
+                killing = Killing(tree, self._wake)
+            if killing is None:
+                self._wake.wait(0 if tree.gone.is_set() else left)
+            elif killing.late:
+                return self._stuck(killing)
             else:
-                self._kill_again(tree, killed_at + _DEATH)
+                killing.order()
         self.reason = self.reason or self._explain("The SGLang server was stopped", tree)
         return Event.GONE
-
-    @property
-    def up(self) -> bool:
-        return self.state is State.UP
 
     @property
     def _tree(self) -> Tree:
         assert self.tree is not None
         return self.tree
 
-    # ------------------------------------------------------------ the probe's thread
-    def _probe(self) -> None:
-        hang, silence = self.patience.hang, Silence(self.patience.hang)
-        while self.state not in FINAL:
-            with self._changed:
-                self._changed.wait_for(lambda: self.state in FINAL, min(_PROBE_EVERY, hang / 4))
-            life, asked = self.life, awake()
-            if not self.up or self._is_alive(min(_PROBE_TIMEOUT, hang / 2)) or not self.up or self.life != life:
-                silence.broken()
-            elif silence.lasts(asked, self.last_sign(), awake()):
-                utils.log(f"the engine gave no sign of life for {hang:.0f} s (SGLANG_HANG_TIMEOUT): it is killed",
-                          "error")
-                silence.broken()
-                self._condemn(life, "The SGLang server hung and was killed")
-
+    # ------------------------------------------------------------ of the threads that watch one that is up
     def _condemn(self, life: int, headline: str) -> None:
         self._doomed = life, headline
         self._wake.set()

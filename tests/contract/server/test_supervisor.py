@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import Engine, EngineError, Patience
-from server import parts, supervisor
+from server import killing, parts, supervisor
 from server.states import FINAL, State
 from tests.contract.children import DIE
 from tests.contract.server.trees import FAMILY, PATIENCE, RUNAWAYS, await_gone, ended, members, program, script, settle
@@ -152,7 +152,7 @@ def test_one_that_ends_by_itself_without_a_scheduler_keeps_its_own_last_words(se
 def test_one_whose_processes_do_not_die_ends_the_worker(serve, output, mark, monkeypatch, cause):
     """A process that hangs in a driver cannot be killed. Here its guard is stopped, so that the order to kill is not
     obeyed; or the guard is gone and what is left seems to stay."""
-    monkeypatch.setattr(supervisor, "_DEATH", 0.5)
+    monkeypatch.setattr(killing, "_DEATH", 0.5)
     if cause == "broken":
         monkeypatch.setattr("server.tree.survivors", lambda session, mark: [2**22 + 1])  # no such process: never dies
     engine = up(serve(engine={"patience": Patience(restarts=9, hang=0.4)}, info="{}"))
