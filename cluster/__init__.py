@@ -23,5 +23,5 @@ none of them has one; whoever does not hear of the other side for a while, or wh
 
 lead.py is node 0's side, member.py every node's own (node 0's too, without a connection), proof.py says who may come
 in; those are pure but for their lines in the log, and the caller says what time it is. links.py is all the I/O. May
-import: server/orders.py and server/restarts.py, engine's errors, clock, utils.
+import: settings, server/orders.py and server/restarts.py, engine's errors, clock, utils.
 """

@@ -51,6 +51,6 @@ def place(settings: Settings) -> Place:
     """Where this worker is among the others, whose port is the one below SGLang's (which takes some above it)."""
     nodes, secret = settings.nodes, ",".join(settings.http.keys).encode()
     facts = {"worker": utils.VERSION, "SGLang": settings.sglang, "NUM_NODES": str(nodes.count),
-             "model": f"{settings.model} {settings.revision}"}
+             "model": f"{settings.model} {settings.revision}", "NODE_LOST_TIMEOUT": f"{nodes.silence:g}"}
     return Place(nodes.rank, nodes.count, nodes.host, nodes.port - 1, nodes.own or nodes.host, nodes.wait,
                  nodes.silence, secret, proof.about(secret, facts, settings.server_args))

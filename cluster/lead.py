@@ -17,6 +17,12 @@ BEAT = 1.0    # seconds
 MOST = 8_000  # characters that are kept of why an engine ended
 
 
+def shortened(why: str, most: int = MOST) -> str:
+    """Its beginning, and its end, where the remedy stands. A line between nodes has a limit (links.py), and a node that
+    passes it would be taken for one that is lost."""
+    return why if len(why) <= most else f"{why[:most // 4]}\n    […]\n{why[-most * 3 // 4:]}"
+
+
 @dataclasses.dataclass
 class _Node:
     engine: str  # "rest", "starting", "up"; "" until it has said
@@ -78,14 +84,16 @@ class Lead:
 
     def _stands(self, rank: int, node: _Node, generation: int, engine: str, why: str, *, now: float) -> list[Order]:
         if engine == "stuck":
-            return self.end(1, f"node {rank}: {why[:MOST]}")
+            return self.end(1, f"node {rank}: {shortened(why)}")
+        if engine not in ("rest", "starting", "up"):
+            raise ValueError("no state")
         node.engine = engine
         if engine != "rest" and not (self.running and generation == self.generation):
             return [(rank, ["stop", generation, "it is of an earlier start"])]
         if generation != self.generation:  # said before it heard of the newest one, or by one that is new
             return self._settled(now)
         if engine == "rest":
-            said = why[:MOST] or ("its engine has ended" if self.running else "")
+            said = shortened(why) or ("its engine has ended" if self.running else "")
             if said:
                 utils.log(f"node {rank}'s engine: {said}", "error")
             return self._failed(f"node {rank}: {said}" if said else "", now)
@@ -129,6 +137,7 @@ class Lead:
         """All nodes end. status: 0 in order, 1 as a failure."""
         if self.over:
             return []
+        why = shortened(why, 2 * MOST)  # of all nodes together
         self.over, self.running = (status, why), False
         return [(rank, ["end", status, why]) for rank in self._nodes]
 

@@ -239,6 +239,8 @@ class Nodes:
             self._orders.finish(*about)
         elif word == "close" and 0 in self._links:
             self._links.pop(0).close()
+            if self._leaving:  # there is nobody to wait for
+                self._all_end()
         elif word in ("end", "leave"):
             if word == "end":
                 self._all_end()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import utils
-from cluster.lead import BEAT
+from cluster.lead import BEAT, shortened
 
 Order = list[Any]
 
@@ -68,6 +68,7 @@ class Member:
         """What the engine's owner tells of its start of that number: begun, up, gone or stuck, and why."""
         if number != self._number or what == "begun":
             return []
+        text = shortened(text)
         if what == "stuck":
             return [["send", ["state", self._generation, "stuck", text]]]
         self.engine = {"up": "up", "gone": "rest"}[what]

@@ -10,12 +10,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from settings.model_source import adapter
 
 PROTOCOL = 1
 # Flags that differ from node to node, or may: places of files, and this node's number.
 _OWN = frozenset({"--node-rank", "--dist-init-addr", "--host", "--port", "--model-path", "--tokenizer-path",
-                  "--speculative-draft-model-path", "--download-dir"})
+                  "--speculative-draft-model-path", "--download-dir", "--model-checksum"})
+# Of these a part has to be the same: an adapter's name, whose folder is where a node has it, and a template's file,
+# which is named for its text where the worker wrote it.
+_IN_PART: Mapping[str, Callable[[str], str]] = {"--lora-paths": lambda text: adapter(text)[0],
+                                                "--chat-template": os.path.basename}
 
 
 def proof(secret: bytes, side: str, nonces: Iterable[str], rank: int) -> str:
@@ -38,6 +45,9 @@ def about(secret: bytes, facts: Mapping[str, str], server_args: Sequence[str]) -
             named[flag] = [value] if equals else []
         elif flag:
             named[flag].append(word)
+    for name, part in _IN_PART.items():
+        if name in named:
+            named[name] = list(map(part, named[name]))
     return {name: hmac.new(secret, json.dumps(words).encode(), hashlib.sha256).hexdigest()[:16]
             for name, words in named.items() if name not in _OWN}
 

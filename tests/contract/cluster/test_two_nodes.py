@@ -229,6 +229,27 @@ async def test_told_to_stop_one_all_end_in_order_once_what_runs_is_done(pair, ra
     assert "is lost" not in nodes.said(0) + nodes.said(1)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+async def test_told_to_stop_all_at_once_they_finish_what_runs(pair, rank):
+    nodes = await pair().both()
+    running = nodes.stream(tokens=4, hang_at=2)
+    await nodes.running()
+    nodes.nodes[rank].worker.process.terminate()
+    await nodes.nodes[0].worker.line("stopping: 1 running requests")
+    nodes.nodes[1 - rank].worker.process.terminate()  # for node 0 the second after that of node 1
+    await nodes.nodes[1].becomes(503)
+    await asyncio.to_thread(release, nodes.nodes[0].worker.environ["SGLANG_PORT"])
+    assert "[DONE]" in await running
+    assert await nodes.ended() == [0, 0]
+
+
+async def test_a_node_that_leaves_does_not_wait_for_a_node_0_that_says_nothing(pair):
+    nodes = await pair(DRAIN_TIMEOUT="300").both()
+    nodes.nodes[0].worker.process.send_signal(signal.SIGSTOP)
+    nodes.nodes[1].worker.process.terminate()
+    assert await nodes.nodes[1].worker.ended(60) == 0
+
+
 async def test_a_node_that_is_told_to_stop_does_not_wait_for_a_node_0_that_is_not_there(pair):
     nodes = pair(DRAIN_TIMEOUT="300")
     node = await nodes.begin(1)

@@ -1,7 +1,10 @@
 """Node 0's side in dialogues: when all engines are started and ended, and that a generation is never in part."""
 
+import json
+
 import pytest
 
+from cluster import links
 from cluster.lead import Lead
 from server.restarts import Restarts
 
@@ -144,6 +147,18 @@ def test_restarts_are_counted_for_all_nodes_together():
                              "all nodes end. node 1: it ended")
 
 
+def test_what_is_said_of_an_end_keeps_its_remedy_and_fits_a_line():
+    report = "The SGLang server ended. Its last lines:\n" + "    \U0001f525█\n" * 9_000 + "What to do: less memory"
+    group = Group(16)
+    group.at_rest(*range(16))
+    for rank in range(16):
+        said = group.says(rank, "rest", report)
+    assert words(said) == [(rank, "end") for rank in range(16)]
+    why = said[0][1][2]
+    assert why.startswith("node 0: The SGLang server ended.") and why.endswith("What to do: less memory")
+    assert len(json.dumps(said[0][1])) < links._LONGEST
+
+
 def test_one_that_does_not_die_ends_all():
     group = Group(2).all_up()
     group.says(0, "rest", "it ended")
@@ -171,7 +186,7 @@ def test_who_was_not_let_in_is_told_of_where_a_node_is_missed():
 
 
 @pytest.mark.parametrize("message", [["state"], ["state", 1, "up"], ["state", 1, "up", "", 1],
-                                     ["state", 1, "stuck", 7]])
+                                     ["state", 1, "stuck", 7], ["state", 1, "asleep", ""], ["state", 1, [], ""]])
 def test_what_is_no_message_is_an_error_of_who_sent_it(message):
     group = Group(2).all_up()
     with pytest.raises((TypeError, ValueError)):

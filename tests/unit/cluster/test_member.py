@@ -1,7 +1,10 @@
 """A node's own side in dialogues: what it does with its engine by node 0's word, and without it."""
 
+import json
+
 import pytest
 
+from cluster import links
 from cluster.member import Member
 
 WAIT, SILENCE = 100.0, 10.0
@@ -89,6 +92,12 @@ def test_the_end_comes_once_in_order_or_at_once(status, orders):
 
 def test_one_that_does_not_die_is_told_of():
     assert started().became("stuck", 1, "it hangs") == [["send", ["state", 4, "stuck", "it hangs"]]]
+
+
+def test_a_long_report_fits_a_line_and_keeps_its_remedy():
+    [[_, message]] = started().became("gone", 1, "It ended\n" + "    \U0001f525\n" * 99_000 + "What to do: less")
+    assert len(json.dumps(message)) < links._LONGEST
+    assert message[3].startswith("It ended\n") and message[3].endswith("What to do: less")
 
 
 def test_what_is_told_of_an_earlier_start_is_old():

@@ -38,6 +38,21 @@ def test_what_differs_is_named_and_what_may_differ_is_not(changed, names):
     assert proof.differing(ours, proof.about(b"s", {"model": "n"}, theirs)) == [*names, "model"]
 
 
+@pytest.mark.parametrize(("flag", "ours", "theirs", "alike"), [
+    ("--lora-paths", "sql=org/sql", "sql=/volume/models--org--sql/snapshots/1", True),
+    ("--lora-paths", "org/sql", "org/sql=/volume/sql", True),
+    ("--lora-paths", "sql=org/sql", "law=org/sql", False),
+    ("--lora-paths", '{"lora_name": "sql", "lora_path": "org/sql"}', '{"lora_name": "sql", "lora_path": "/volume/x"}',
+     True),
+    ("--chat-template", "/home/.cache/worker-sglang/templates/ab12.jinja", "/other/ab12.jinja", True),
+    ("--chat-template", "/home/ab12.jinja", "/home/cd34.jinja", False),
+    ("--model-checksum", "org/model", "", True),
+])
+def test_where_a_node_has_its_files_is_its_own_affair(flag, ours, theirs, alike):
+    one, other = (proof.about(b"s", {}, [flag, value]) for value in (ours, theirs))
+    assert proof.differing(one, other) == ([] if alike else [flag])
+
+
 def test_values_do_not_leave_the_machine():
     told = proof.about(b"s", {"model": "org/private"}, ["--api-key", "sesame", "--z=sesame"])
     assert "sesame" not in str(told) and "private" not in str(told)
