@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import utils
 from settings.flags.values import Snapshot
 from settings.resolved import Settings
 from start.start_report import Timeline
@@ -52,11 +53,18 @@ class Coming:
 
     def again(self) -> None:
         """The server is about to be started in place: it finds in the page cache what the start before read into that,
-        and nothing of what was unpacked for it."""
+        and nothing of what was unpacked for it.
+
+        A start that ended before it had loaded may have ended of what was unpacked, by its memory or by waiting for it.
+        """
         before, self._hearing = self._ahead, None
         if before and before.unpacked:
+            loaded = before.over
             before.kill()
-            self._ahead = self._hearing = ReadAhead(self._plan, packed=self._supply)
+            if not loaded:
+                utils.log("weights: the start before ended while packed copies were unpacked: this one reads the files "
+                          "themselves", "warn")
+            self._ahead = self._hearing = ReadAhead(self._plan, packed=self._supply if loaded else None)
             self._ahead.begin()
 
     def hear(self, timeline: Timeline) -> None:

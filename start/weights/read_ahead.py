@@ -75,6 +75,11 @@ class ReadAhead:
         self._order("enough")
         self._turn.set()
 
+    @property
+    def over(self) -> bool:
+        """Whether the server has loaded, or is given up."""
+        return "enough" in self._orders
+
     def kill(self) -> None:
         """The worker ends. Returns at once, whatever the process is doing."""
         self.end()
@@ -111,7 +116,7 @@ class ReadAhead:
         allowed = None if left is None else int(SHARE * left)
         unpack = self._packed and not plan.beside_libraries and self._packed.command(plan.files, allowed)
         self.unpacked = bool(unpack)
-        told = self._child(unpack) if unpack else {"warm": True}
+        told = self._child(unpack) if unpack else None
         if told is None or "warm" in told:  # nothing is unpacked: the files themselves are read, if not in memory yet
             self.unpacked = False
             plain = [self._python, "-I", "-S", page_reader.__file__, json.dumps({"files": plan.files, "room": allowed})]

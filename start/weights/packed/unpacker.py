@@ -38,6 +38,7 @@ _THREADS = 4  # in each child: one unpacks, the others wait for the volume
 _WARM = 0.5  # of the originals' bytes in memory: then they are what is read
 _BEAT = 1.0  # seconds
 _UNASKED = 20.0  # seconds after "needed" without a question: this server reads its files by itself
+_STALLED = 60.0  # seconds without a window: the originals may be where the volume still gives what it has
 _LONGEST_PATH = 8192
 _MESSAGE = struct.Struct("=II")  # window, and one of the following
 _UNREAD, _WHOLE, _DAMAGED = range(3)
@@ -107,6 +108,7 @@ class Unpacker:
         self._done = self._stored = self._taken = 0
         self._needed: int | None = None
         self._needed_at: float | None = None
+        self._awake = self._heard_at = 0.0  # seconds of this process, without those for which it was frozen
         self._asked, self._over, self._stopped = False, False, ""
         self._asking: dict[socket.socket, int] = {}  # who waits, and for which file
         self._queue = b"".join(number.to_bytes(4, sys.byteorder) for number in range(len(job.windows)))
@@ -137,9 +139,11 @@ class Unpacker:
 
     def run(self) -> dict[str, Any]:
         """Until the server has loaded; what came of it."""
-        heard = b""
+        heard, before = b"", time.monotonic()
         while not self._over:
-            for key, _ in self._selector.select(_BEAT):
+            events, now = self._selector.select(_BEAT), time.monotonic()
+            self._awake, before = self._awake + min(now - before, 2 * _BEAT), now
+            for key, _ in events:
                 if key.fileobj == self._orders:
                     self._order()
                 elif key.fileobj == self._results:
@@ -152,8 +156,10 @@ class Unpacker:
                     self._hear_question(key.fileobj)
             for one in list(self._asking):
                 self._say(one, b".")
-            if self._needed_at is not None and not self._asked and time.monotonic() - self._needed_at > _UNASKED:
+            if self._needed_at is not None and not self._asked and self._awake - self._needed_at > _UNASKED:
                 self._stopped, self._over = "the server did not ask for them and reads the files themselves", True
+            elif self._awake - self._heard_at > _STALLED and self._waited_for():
+                self._stopped, self._over = f"the volume gave nothing of packed copies for {_STALLED:.0f} s", True
         for pid in self._children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -166,9 +172,17 @@ class Unpacker:
                 "taken": self._taken, "seconds": self._ended - self._began, "needed": self._needed,
                 "stopped": self._stopped or None}
 
+    def _waited_for(self) -> bool:
+        """Whether there are windows still to come, of files that can still become whole."""
+        return any(left and not failed for left, failed in zip(self._left, self._failed, strict=True))
+
     def _order(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             self._queue = self._queue[os.write(self._orders, self._queue[:4096]):]  # whole numbers, within PIPE_BUF
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # every child has ended
+            self._queue = b""
         if not self._queue:
             self._selector.unregister(self._orders)
             os.close(self._orders)
@@ -182,6 +196,7 @@ class Unpacker:
         else:
             index, said = _MESSAGE.unpack(message)
             number, window, _, _ = self._job.windows[index]
+            self._heard_at = self._awake
             whole = said == _WHOLE
             if said == _DAMAGED and not self._failed[number]:
                 copies.drop(self._job.copies[number])
@@ -197,7 +212,7 @@ class Unpacker:
         data = os.read(sys.stdin.fileno(), 4096)
         *lines, rest = (heard + data).split(b"\n")
         if b"needed" in lines and self._needed_at is None:
-            self._needed, self._needed_at = self._done, time.monotonic()
+            self._needed, self._needed_at = self._done, self._awake
         self._over = not data or b"enough" in lines
         return rest
 

@@ -15,7 +15,8 @@ import socket
 from typing import Any
 
 ADDRESS = "WORKER_SGLANG_WEIGHTS"  # the path of the socket
-_SILENT = 30.0  # seconds without a word after which nobody is taken to be there
+_SILENT = 5.0  # seconds without a word, so many times on end, after which nobody is taken to be there: a process that
+_TIMES = 6     # was frozen finds its time over at once, and once only
 
 
 def activate() -> None:
@@ -33,6 +34,8 @@ def activate() -> None:
             return opened(filename, *arguments, **more)
         try:  # what is opened maps the file, or opens it again by this name, before this returns
             return opened(f"/proc/self/fd/{descriptor}", *arguments, **more)
+        except Exception:  # whatever it is, it may not be so of the file itself
+            return opened(filename, *arguments, **more)
         finally:
             os.close(descriptor)
 
@@ -41,12 +44,18 @@ def activate() -> None:
 
 def unpacked(address: str, filename: str) -> int | None:
     """A descriptor of the file's bytes in memory, or None where the file itself is to be read."""
-    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as channel:
+    with contextlib.suppress(OSError, ValueError, TypeError), socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(_SILENT)
         channel.connect(address)
         channel.sendall(os.fsencode(os.path.realpath(filename)))
-        while True:
-            word, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+        silent = 0
+        while silent < _TIMES:
+            try:
+                word, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+            except TimeoutError:
+                silent += 1
+                continue
+            silent = 0
             if word == b"y" and descriptors:
                 return descriptors[0]
             if word != b".":

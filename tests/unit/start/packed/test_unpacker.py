@@ -198,10 +198,41 @@ def test_files_that_are_in_memory_are_read_themselves(supply, model):
         assert running.ended() == {"warm": True}
 
 
-def test_a_server_that_never_asks_ends_it(supply, model, monkeypatch):
+def with_constant(command, line):
+    code = command[4].replace("sys.exit(", f"{line}; sys.exit(")
+    return Running([*command[:4], code, *command[5:]])
+
+
+def test_a_volume_that_gives_nothing_of_the_copies_ends_it(supply, packed, model):
+    """A part of the volume may be lost where a copy lies, and the originals be whole."""
     command = supply.command([str(path) for path in model], None)
-    code = command[4].replace("sys.exit(", "it._UNASKED = 0; sys.exit(")
-    with Running([*command[:4], code, *command[5:]]) as running:
+    path = next(iter(packed.glob("*.packed")))
+    path.unlink()
+    os.mkfifo(path)  # whoever opens it waits for ever
+    with with_constant(command, "it._STALLED = 0.2") as running:
+        running.process.wait(60)
+        told = running.ended()
+    assert told["stopped"] == "the volume gave nothing of packed copies for 0 s" and told["taken"] == 0
+
+
+def test_files_that_wait_for_the_server_are_no_stall(supply, packed, model):
+    """One copy is damaged, the others are whole for longer than a volume may give nothing."""
+    whole = model[0].read_bytes()
+    forget(*model)
+    damage(packed, model[1])
+    command = supply.command([str(path) for path in model], None)
+    with with_constant(command, "it._STALLED = 1.5") as running:
+        assert asked(supply, model[2]) is not None and asked(supply, model[1]) is None
+        assert asked(supply, model[0]) == whole
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.process.wait(3)
+        assert asked(supply, model[0]) == whole
+        running.say("enough")
+        assert running.ended()["stopped"].startswith("1 of 3")
+
+
+def test_a_server_that_never_asks_ends_it(supply, model):
+    with with_constant(supply.command([str(path) for path in model], None), "it._UNASKED = 0") as running:
         running.say("needed")
         told = running.ended()
     assert told["stopped"] == "the server did not ask for them and reads the files themselves" and told["taken"] == 0
@@ -233,6 +264,58 @@ def test_the_plugin_opens_what_is_unpacked(supply, model, monkeypatch):
     supply.close()
     assert library.safe_open(str(model[2]), "pt") == "handle" and opened[-1][0] == expected[2]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_cannot_be_opened_in_memory_is_opened_itself(supply, model, monkeypatch):
+    def safe_open(filename, framework):
+        if filename.startswith("/proc/"):
+            raise OSError("not allowed here")
+        return filename, framework
+
+    library = SimpleNamespace(safe_open=safe_open)
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", library)
+    monkeypatch.setenv(redirect.ADDRESS, supply._socket)
+    redirect.activate()
+    forget(*model)
+    with run(supply, model) as running:
+        assert asked(supply, model[0]) is not None
+        assert library.safe_open(str(model[1]), framework="pt") == (str(model[1]), "pt")
+        running.say("enough")
+        assert running.ended()["taken"] == 2
+
+
+def test_one_silence_is_a_freeze_and_no_end(tmp_path, monkeypatch):
+    """The time that a frozen process waits goes on, and is over when it is thawed."""
+    monkeypatch.setattr(redirect, "_SILENT", 0.05)
+    told, path = threading.Event(), str(tmp_path / "socket")
+    real = socket.recv_fds
+
+    def receive(*arguments):
+        try:
+            return real(*arguments)
+        except TimeoutError:
+            told.set()
+            raise
+
+    monkeypatch.setattr(redirect.socket, "recv_fds", receive)
+    monkeypatch.setattr(redirect, "_TIMES", 10**6)
+    with socket.socket(socket.AF_UNIX) as listener, open(os.devnull, "rb") as file:
+        listener.bind(path)
+        listener.listen()
+
+        def answer():
+            one, _ = listener.accept()
+            with one:
+                one.recv(100)
+                told.wait(60)
+                socket.send_fds(one, [b"y"], [file.fileno()])
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        found = redirect.unpacked(path, "/x")
+        thread.join(60)
+    assert found is not None
+    os.close(found)
 
 
 @pytest.mark.parametrize("manner", ["hangs up", "nonsense", "y without a file", "silence"])
