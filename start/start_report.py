@@ -122,10 +122,13 @@ class Timeline:
         return name in self._open or self._reached > _POSITIONS[name]
 
     def over(self, name: str) -> bool:
-        """Whether it has ended, for all ranks that began it, or a later one has."""
+        """Whether it has ended, for all ranks that began it, or a later one has and no rank told of an end of this.
+
+        A replica may be far beyond what another is still at.
+        """
         phase = self._open.get(name)
-        if phase and self._reached <= _POSITIONS[name]:
-            return 0 < phase.begun <= phase.ended
+        if phase and (phase.ended or self._reached <= _POSITIONS[name]) and self._reached < len(MARKS) - 1:
+            return phase.begun <= phase.ended
         return self._reached >= _POSITIONS[name]
 
     def _end(self, phase: _Open, name: str, at: float) -> None:

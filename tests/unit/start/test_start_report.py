@@ -240,6 +240,22 @@ def test_how_far_a_start_of_two_ranks_has_come():
     assert far("KV Cache is allocated") == (set(names), True)
 
 
+def test_a_replica_that_is_ahead_ends_nothing_for_one_that_still_loads():
+    timeline = start_report.Timeline()
+    for line in ("Load weight begin", "Load weight begin", "Load weight end", "KV Cache is allocated"):
+        timeline.feed(line, 1.0)
+    assert not timeline.over("weights") and timeline.over("kv cache")
+    timeline.feed("The server is fired up and ready to roll!", 2.0)  # should a line have been lost
+    assert timeline.over("weights")
+
+
+def test_a_phase_of_which_only_the_beginning_was_told_is_over_with_a_later_one():
+    timeline = start_report.Timeline()
+    for line in ("Load weight begin", "KV Cache is allocated"):
+        timeline.feed(line, 1.0)
+    assert timeline.over("weights")
+
+
 def test_a_phase_without_lines_of_its_own_is_over_with_the_next():
     timeline = start_report.Timeline()
     timeline.feed("Memory pool end", 1.0)
