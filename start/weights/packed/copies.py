@@ -22,6 +22,7 @@ PACKED, INDEX, PART = ".packed", ".json", ".part"
 FORMAT = 1
 UNUSED = 30 * 86400  # seconds after which a copy that nobody used goes when another is made
 ABANDONED = 3600  # seconds after which a part that nobody wrote to is one that a worker left when it ended
+BUSY = 120  # seconds for which a part that was written to is taken to be in another worker's hand
 _SAMPLE = 4096  # bytes of each part of a file that belongs to its identity
 _SAMPLES = 5  # of these: at the beginning, where the names and places of its tensors are, to the end
 _STREAMS = 8  # files that are looked at at once: each look waits for the volume
@@ -109,6 +110,18 @@ def drop(copy: Copy) -> None:
     """It is damaged: without its index it is none, and is made anew where copies are made."""
     with contextlib.suppress(OSError):
         os.unlink(copy.packed.removesuffix(PACKED) + INDEX)
+
+
+def in_hand(base: str, now: float) -> bool:
+    """Whether somebody was making the copy at `base` a moment before `now` (time.time)."""
+    folder, name = os.path.split(base)
+    with contextlib.suppress(OSError):
+        for other in os.listdir(folder):
+            if other.startswith(name + PART):
+                with contextlib.suppress(OSError):
+                    if now - os.stat(os.path.join(folder, other)).st_mtime < BUSY:
+                        return True
+    return False
 
 
 def expire(folder: str, now: float, kept: Iterable[str]) -> list[str]:

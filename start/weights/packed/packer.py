@@ -4,7 +4,8 @@
 
 One JSON object on standard output: {"files", "made" now, "bytes" of the originals that have copies now and "stored" of
 these, "seconds", "error": null or why it stopped, "full": whether the folder takes no more}. What is half written is
-removed, and what was made before stays: a packer that is stopped goes on when it is started again.
+removed, and what was made before stays: a packer that is stopped goes on when it is started again. Humble ones leave a
+file to whoever is at it, and take the files in any order: many workers that start at once share the work.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import errno
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -31,14 +33,14 @@ class Changed(Exception):
     """A file was written while it was packed."""
 
 
-def pack(path: str, folder: str, pool: Executor, ahead: int) -> bool:
+def pack(path: str, folder: str, pool: Executor, ahead: int, shared: bool = False) -> bool:
     """Make the copy of one file, unless there is one; whether it was made. `ahead` windows are packed at once.
 
-    Raises OSError and Changed.
+    shared: not if somebody else is making it. Raises OSError and Changed.
     """
     name = copies.identity(path)
     base = os.path.join(folder, name)
-    if copies.find([path], folder):
+    if copies.find([path], folder) or shared and copies.in_hand(base, time.time()):
         return False
     part = f"{base}{copies.PART}-{uuid.uuid4().hex}"
     windows: list[codec.Window] = []
@@ -79,7 +81,7 @@ def _write(f: Any, data: bytes) -> None:
         view = view[f.write(view):]
 
 
-def pack_all(files: list[str], folder: str, processes: int) -> dict[str, Any]:
+def pack_all(files: list[str], folder: str, processes: int, humble: bool = False) -> dict[str, Any]:
     """The copies of all `files`; what came of it, as this module says it."""
     began, made, error, full = time.monotonic(), 0, None, False
     try:
@@ -87,8 +89,8 @@ def pack_all(files: list[str], folder: str, processes: int) -> dict[str, Any]:
         copies.expire(folder, time.time(), [copies.identity(path) for path in files])
         # Threads: what takes the time, zlib, lets others run.
         with ThreadPoolExecutor(processes) as pool:
-            for path in files:
-                made += pack(path, folder, pool, processes)
+            for path in random.sample(files, len(files)) if humble else files:
+                made += pack(path, folder, pool, processes, humble)
     except (OSError, Changed) as problem:
         error, full = str(problem), getattr(problem, "errno", None) in _FULL
     found = copies.find(files, folder)
@@ -102,11 +104,12 @@ def main(text: str) -> int:
     page_reader.libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     orders = json.loads(text)
-    if orders.get("humble"):
+    humble = orders.get("humble", False)
+    if humble:
         with contextlib.suppress(OSError):
             os.nice(19)
         page_reader.for_the_disk(page_reader.IDLE)
-    print(json.dumps(pack_all(orders["files"], orders["folder"], orders["processes"])), flush=True)
+    print(json.dumps(pack_all(orders["files"], orders["folder"], orders["processes"], humble)), flush=True)
     return 0
 
 

@@ -125,7 +125,7 @@ class Supply:
                       f"show): {told['error']}. This worker does not try again", "warn")
         elif told["error"]:
             utils.log(f"packed weights: not all were made in {self.folder}: {told['error']}", "warn")
-        elif told["stored"]:
+        elif told["made"]:
             utils.log(f"packed weights: {told['bytes'] / 1e9:.1f} GB are now {told['stored'] / 1e9:.1f} GB in "
                       f"{self.folder}, made in {awake() - began:.0f} s: the next start reads these")
 

@@ -169,6 +169,25 @@ def test_what_workers_left_of_the_same_file_goes_once_nobody_writes_it(model, pa
     assert sorted(name for name in os.listdir(packed) if "part" in name) == [os.path.basename(f"{base}.part-written")]
 
 
+def test_workers_that_start_at_once_share_the_work(model, tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    first, second = (copies.identity(path) for path in files(model))
+    part = folder / f"{first}.part-others"
+    part.touch()
+    assert packer.pack_all(files(model), str(folder), 1, humble=True)["made"] == 1
+    assert sorted(path.name for path in folder.iterdir()) == sorted([part.name, f"{second}.json", f"{second}.packed"])
+    os.utime(part, (part.stat().st_mtime - 2 * copies.BUSY,) * 2)  # it ended
+    assert packer.pack_all(files(model), str(folder), 1, humble=True)["made"] == 1
+
+
+def test_who_was_told_to_pack_waits_for_nobody(model, tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / f"{copies.identity(files(model)[0])}.part-left").touch()
+    assert packer.pack_all(files(model), str(folder), 1)["made"] == 2
+
+
 def test_use_is_noted(model, packed):
     found = copies.find(files(model), packed)
     index = found[0].packed.removesuffix(".packed") + ".json"
