@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import utils
 from settings.flags.values import Snapshot
 from settings.resolved import Settings
 from start.start_report import Timeline
-from start.weights import files
+from start.weights import files, room
 from start.weights.packed import copies
 from start.weights.packed.supply import Supply
 from start.weights.read_ahead import Plan, ReadAhead
@@ -37,7 +36,7 @@ class Coming:
         place = copies.place(wanted.packed_dir, self._volume) if wanted.packed != "off" else None
         if place and files.opened_by_safetensors(self._settings.server_args, self._snapshot):
             stays = files.stay_in_memory(self._settings.server_args, self._snapshot)
-            self._supply = Supply(place, wanted.packed, len(os.sched_getaffinity(0)), stays=stays)
+            self._supply = Supply(place, wanted.packed, room.cores(), stays=stays)
             environ = self._supply.environ(environ)
         self._ahead = self._hearing = ReadAhead(self._plan, packed=self._supply)
         return environ

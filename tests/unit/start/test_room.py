@@ -57,3 +57,19 @@ def test_no_system_at_all(tmp_path):
 
 def test_this_very_machine():
     assert (left := room.left()) is None or left >= 0
+
+
+@pytest.mark.parametrize(("groups", "own", "expected"), [
+    ({"": {"cpu.max": "400000 100000"}}, "0::/\n", 4),
+    ({"": {"cpu.max": "max 100000"}}, "0::/\n", 64),
+    ({"": {"cpu.max": "350000 100000"}, "a": {"cpu.max": "900000 100000"}}, "0::/a\n", 4),
+    ({"": {"cpu.max": "20000 100000"}}, "0::/\n", 1),
+    ({"": {"cpu.max": "9900000 100000"}}, "0::/\n", 64),
+    ({"cpu": {"cpu.cfs_quota_us": "600000", "cpu.cfs_period_us": "100000"}}, "4:cpu,cpuacct:/docker/abc\n", 6),
+    ({"cpu": {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}}, "4:cpu:/\n", 64),
+    ({"": {"cpu.max": "nonsense"}}, "0::/\n", 64), ({}, "", 64)])
+def test_cores_that_may_be_kept_busy(tmp_path, monkeypatch, groups, own, expected):
+    """A container that may use four cores of a machine's 64 sees all of them."""
+    monkeypatch.setattr(room.os, "sched_getaffinity", lambda _: set(range(64)))
+    system(tmp_path, groups, own)
+    assert room.cores(tmp_path / "cgroup", tmp_path / "proc") == expected
