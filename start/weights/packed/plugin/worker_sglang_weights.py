@@ -51,7 +51,7 @@ def unpacked(address: str, filename: str) -> int | None:
         silent = 0
         while silent < _TIMES:
             try:
-                word, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+                word, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
             except TimeoutError:
                 silent += 1
                 continue
