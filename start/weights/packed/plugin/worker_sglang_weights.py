@@ -51,12 +51,13 @@ def unpacked(address: str, filename: str) -> int | None:
         silent = 0
         while silent < _TIMES:
             try:
-                word, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+                word, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
             except TimeoutError:
                 silent += 1
                 continue
             silent = 0
             if word == b"y" and descriptors:
+                os.set_inheritable(descriptors[0], False)  # recv_fds hands no flags on (socket.py of Python 3.11)
                 return descriptors[0]
             if word != b".":
                 return None
