@@ -44,7 +44,8 @@ class Company:
                  trace: TracebackType | None) -> None:
         """Before the engine is stopped: the others hear of it, and do not take it for a failure."""
         if self.others is not None:
-            self.others.part(self._ending.status, error if isinstance(error, Exception) else None)
+            failed = isinstance(error, Exception) or isinstance(error, SystemExit) and bool(error.code)
+            self.others.part(self._ending.status, error if failed else None)
 
 
 def place(settings: Settings) -> Place:

@@ -85,7 +85,7 @@ class Nodes:
         self._member = Member(place.rank, place.wait, place.silence, now)
         self._lead = Lead(place.nodes, restarts, place.wait, place.silence, now) if place.rank == 0 else None
         self._links: dict[int, _Link] = {}  # by rank; a node's own by 0
-        self._strangers = 0
+        self._strangers: dict[_Link, None] = {}  # the oldest first
         self._leaving = False
         self._todo: collections.deque[tuple[str, Any]] = collections.deque()
         self._busy = False
@@ -105,7 +105,7 @@ class Nodes:
         if self._failure:
             raise EngineError(self._failure)
 
-    def part(self, status: int, error: Exception | None) -> None:
+    def part(self, status: int, error: BaseException | None) -> None:
         """This worker ends with that status, on account of `error`; the others hear of it."""
         why = f"node {self.place.rank} has ended" + (f": {str(error).partition(chr(10))[0]}" if error else "")
         self._call(self._part, int(status != 0 or error is not None), why)
@@ -266,14 +266,14 @@ class Nodes:
         assert self._lead is not None
         rank = None
         try:
-            if self._strangers >= _STRANGERS:
-                return
-            self._strangers += 1
+            if len(self._strangers) >= _STRANGERS:  # a node is through in no time: it is not who waits longest
+                next(iter(self._strangers)).close()
+            self._strangers[link] = None
             try:
                 async with asyncio.timeout(_MANNERS):
                     rank = await self._admitted(link)
             finally:
-                self._strangers -= 1
+                del self._strangers[link]
             if rank is None:
                 return
             if old := self._links.pop(rank, None):
