@@ -12,14 +12,25 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from server.guard import descendants
 from server.tree import Tree
 
 _NAME = "sglang::scheduler"  # as they call themselves (setproctitle)
+_ELASTIC = "--elastic-ep-backend"
 _LOOK_EVERY = 1.0  # seconds
 _OWN_END = 3.0  # seconds that a server gets to end by itself, with its own last words, when it has lost a part
+
+
+def spared(command: Sequence[str]) -> bool:
+    """Whether that server goes on without one of its schedulers, and gives it no more requests: it was told to
+    (sglang: managers/data_parallel_controller.py, update_active_ranks)."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag == _ELASTIC:
+            return (value if equals else following) != "none"
+    return False
 
 
 def watch(tree: Tree, condemn: Callable[[str], None]) -> None:

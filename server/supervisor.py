@@ -164,7 +164,8 @@ class Supervisor(Record):
             interval = min(interval * _POLL_GROWTH, _POLL_LAST)
 
     def _while_up(self) -> Event:
-        parts.watch(self._tree, functools.partial(self._condemn, self.life))
+        if not parts.spared(self.command):
+            parts.watch(self._tree, functools.partial(self._condemn, self.life))
         while True:
             self._wake.clear()
             if self._stop_at is not None:

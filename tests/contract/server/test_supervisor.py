@@ -127,6 +127,18 @@ def test_one_that_goes_on_without_one_of_its_schedulers_is_killed_and_restarted(
     assert part(mark) != first
 
 
+@pytest.mark.parametrize(("words", "watches"), [
+    ((), True), (("--elastic-ep-backend", "none"), True), (("--elastic-ep-backend=none",), True),
+    (("--elastic-ep-backend", "mooncake"), False), (("--elastic-ep-backend=nixl",), False),
+])
+def test_one_that_was_told_to_go_on_without_a_scheduler_may(build, monkeypatch, words, watches):
+    asked, port = [], free_port()
+    monkeypatch.setattr(parts, "watch", lambda tree, condemn: asked.append(tree))
+    engine = up(build([*program("server", port=port, answers={"/ready": [200]}), *words], port=port))
+    assert engine.stop(PATIENCE) == 0  # once it has done what it does while one is up
+    assert bool(asked) is watches
+
+
 def test_a_fork_of_a_scheduler_is_none_though_it_has_its_name():
     """A server's child that calls itself a scheduler, as without data parallelism, with a helper that may end."""
     shell = "(exec -a sglang::scheduler_TP0 bash -c '(echo there; read line); :'); :"
