@@ -243,6 +243,28 @@ async def test_told_to_stop_all_at_once_they_finish_what_runs(pair, rank):
     assert await nodes.ended() == [0, 0]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+async def test_told_to_stop_while_they_start_all_end_in_order(pair, rank):
+    nodes = pair(SCRIPTED_ENGINE_LIFE=json.dumps({"ready_delay": 300}), DRAIN_TIMEOUT="300")
+    for one in range(2):
+        await nodes.begin(one)
+    for node in nodes.nodes:
+        await node.worker.line("Uvicorn running on")
+    nodes.nodes[rank].worker.process.terminate()
+    assert await nodes.ended() == [0, 0]
+
+
+async def test_a_node_that_is_lost_while_node_0_drains_holds_up_nothing(pair):
+    nodes = await pair(DRAIN_TIMEOUT="300").both()
+    running = nodes.stream(hang_at=3)
+    await nodes.running()
+    nodes.nodes[0].worker.process.terminate()
+    await nodes.nodes[0].worker.line("stopping: 1 running requests")
+    kill(nodes.nodes[1].worker.process.pid)
+    assert "error" in await running
+    assert await nodes.nodes[0].worker.ended(60) == 0
+
+
 async def test_a_node_that_leaves_does_not_wait_for_a_node_0_that_says_nothing(pair):
     nodes = await pair(DRAIN_TIMEOUT="300").both()
     nodes.nodes[0].worker.process.send_signal(signal.SIGSTOP)
