@@ -22,6 +22,7 @@ A generation is one life of the engine on all nodes. Invariants: no engine is st
 none of them has one; whoever does not hear of the other side for a while, or whose connection ends, ends its engine.
 
 lead.py is node 0's side, member.py every node's own (node 0's too, without a connection), proof.py says who may come
-in; those are pure but for their lines in the log, and the caller says what time it is. links.py is all the I/O. May
-import: settings, server/orders.py and server/restarts.py, engine's errors, clock, utils.
+in; those are pure but for their lines in the log, and the caller says what time it is. greeting.py is how two nodes
+meet, links.py all other I/O. May import: settings, server/orders.py and server/restarts.py, engine's errors, clock,
+utils.
 """

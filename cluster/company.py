@@ -7,7 +7,8 @@ from typing import Protocol
 
 import utils
 from cluster import proof
-from cluster.links import Nodes, Place
+from cluster.greeting import Place
+from cluster.links import Nodes
 from engine import Orders, Restarts
 from settings.resolved import Settings
 

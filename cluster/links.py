@@ -1,4 +1,5 @@
-"""The connections between the nodes, and the clock by which their sides go: all I/O of this package.
+"""The connections between the nodes, and the clock by which their sides go: all I/O of this package, but for
+how two of them meet (greeting.py).
 
 One thread with an event loop of its own, beside the worker's: it begins before there is one, and a busy one must not
 keep a node from saying that it is there. Node 0's own side has no connection: what is said there is handed over.
@@ -10,16 +11,14 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
-import json
-import secrets
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import utils
 from clock import awake
-from cluster import proof
+from cluster.greeting import Link, Place, Refused, admitted, introduced
 from cluster.lead import Lead
 from cluster.member import Member
 from engine import EngineError, Orders, Restarts
@@ -31,50 +30,6 @@ _AGAIN = 0.5       # seconds between two tries to connect
 _PARTING = 2.0     # seconds for the last word to the others
 
 
-class Place(NamedTuple):
-    """Where this node is among all of them. nodes: how many; host, port: node 0's, for this alone; own: where node 0
-    listens; wait, silence: seconds, see Lead; secret: of all nodes; about: see proof.py."""
-
-    rank: int
-    nodes: int
-    host: str
-    port: int
-    own: str
-    wait: float
-    silence: float
-    secret: bytes
-    about: Mapping[str, str]
-
-
-class _Refused(Exception):
-    """Node 0 does not let this node in, or is none: trying again would not help."""
-
-
-class _Link:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
-        self.reader, self.writer = reader, writer
-
-    def send(self, message: list[Any]) -> None:
-        if not self.writer.is_closing():
-            self.writer.write(json.dumps(message).encode() + b"\n")
-
-    async def hear(self) -> list[Any]:
-        """The next message. Raises ConnectionError at the end, ValueError for what is none."""
-        line = await self.reader.readline()
-        if not line.endswith(b"\n"):
-            raise ConnectionResetError("the connection was closed")
-        try:
-            message = json.loads(line)
-        except RecursionError:
-            raise ValueError("no message") from None
-        if not isinstance(message, list) or not message or not isinstance(message[0], str):
-            raise ValueError("no message")
-        return message
-
-    def close(self) -> None:
-        self.writer.transport.abort()
-
-
 class Nodes:
     """This worker as one of them, from `begin` to `part`. orders: to the engine's owner; in_order: called, in a thread
     of its own, when the worker has to end though nothing is wrong."""
@@ -84,8 +39,8 @@ class Nodes:
         now = awake()
         self._member = Member(place.rank, place.wait, place.silence, now)
         self._lead = Lead(place.nodes, restarts, place.wait, place.silence, now) if place.rank == 0 else None
-        self._links: dict[int, _Link] = {}  # by rank; a node's own by 0
-        self._strangers: dict[_Link, None] = {}  # the oldest first
+        self._links: dict[int, Link] = {}  # by rank; a node's own by 0
+        self._strangers: dict[Link, None] = {}  # the oldest first
         self._leaving = False
         self._todo: collections.deque[tuple[str, Any]] = collections.deque()
         self._busy = False
@@ -262,7 +217,7 @@ class Nodes:
 
     # ------------------------------------------------------------ node 0's connections
     async def _visited(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = _Link(reader, writer)
+        link = Link(reader, writer)
         assert self._lead is not None
         rank = None
         try:
@@ -271,7 +226,7 @@ class Nodes:
             self._strangers[link] = None
             try:
                 async with asyncio.timeout(_MANNERS):
-                    rank = await self._admitted(link)
+                    rank = await admitted(link, self.place, self._lead.refused)
             finally:
                 del self._strangers[link]
             if rank is None:
@@ -293,30 +248,6 @@ class Nodes:
             if not self._ended.is_set():
                 link.close()
 
-    async def _admitted(self, link: _Link) -> int | None:
-        """The rank of whoever shows that it is one of the nodes; None for anybody else."""
-        place, ours = self.place, secrets.token_hex(16)
-        link.send(["challenge", proof.PROTOCOL, ours])
-        word, rank, theirs, shown, about = await link.hear()
-        if word != "hello" or not isinstance(rank, int) or not isinstance(theirs, str):
-            raise ValueError("no hello")
-        refusal = ""
-        if not proof.same(proof.proof(place.secret, "node", (ours, theirs), rank), shown):
-            refusal = "it has another WORKER_API_KEY"
-        elif names := proof.differing(place.about, about):
-            refusal = f"node {rank} was started with other settings: {', '.join(names)}"
-        elif not 0 < rank < place.nodes:
-            refusal = f"there is no place for a node {rank} among {place.nodes} (NODE_RANK, NUM_NODES)"
-        if refusal:
-            assert self._lead is not None
-            self._lead.refused(refusal)
-            link.send(["refused", refusal])
-            await link.writer.drain()
-            link.writer.close()
-            return None
-        link.send(["welcome", proof.proof(place.secret, "lead", (ours, theirs), rank)])
-        return rank
-
     # ------------------------------------------------------------ another node's connection
     async def _joining(self) -> None:
         """The connection to node 0, as often as it has to be made."""
@@ -325,14 +256,14 @@ class Nodes:
             link = None
             try:
                 async with asyncio.timeout(_MANNERS):
-                    link = _Link(*await asyncio.open_connection(self.place.host, self.place.port, limit=_LONGEST))
-                    await self._introduced(link)
+                    link = Link(*await asyncio.open_connection(self.place.host, self.place.port, limit=_LONGEST))
+                    await introduced(link, self.place)
                 self._links[0] = link
                 utils.log(f"node {self.place.rank} is connected to node 0")
                 self._do(self._member.linked(awake()))
                 while self._links.get(0) is link:
                     self._do(self._member.told(await link.hear(), awake()))
-            except _Refused as refused:
+            except Refused as refused:
                 self._do(self._member.ended(1, str(refused)))
             except (OSError, ValueError, TypeError, TimeoutError) as error:
                 if self._member.over:
@@ -350,21 +281,6 @@ class Nodes:
                 if link is not None:
                     link.close()
             await asyncio.sleep(_AGAIN)
-
-    async def _introduced(self, link: _Link) -> None:
-        """Raises _Refused where node 0 does not let it in, or is none."""
-        place, ours = self.place, secrets.token_hex(16)
-        word, protocol, theirs = await link.hear()
-        if word != "challenge" or protocol != proof.PROTOCOL:
-            raise ValueError("another program, or another version of the worker")
-        shown = proof.proof(place.secret, "node", (theirs, ours), place.rank)
-        link.send(["hello", place.rank, ours, shown, dict(place.about)])
-        word, text = await link.hear()
-        if word == "refused":
-            raise _Refused(f"node 0 does not let this node in: {text}")
-        if word != "welcome" or not proof.same(proof.proof(place.secret, "lead", (theirs, ours), place.rank), text):
-            raise _Refused("what answers in node 0's place has another WORKER_API_KEY")
-
 
 def _said_of(error: BaseException) -> str:
     if isinstance(error, TimeoutError):

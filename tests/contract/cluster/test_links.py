@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from cluster import links
-from cluster.links import Nodes, Place
+from cluster.greeting import Place
+from cluster.links import Nodes
 from engine import Orders, Restarts
 from tests.support import free_port
 
