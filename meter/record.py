@@ -24,7 +24,9 @@ _WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class Owner(Protocol):
-    """Who is told of a record's life (requests.py `Meter`)."""
+    """Who is told of a record's life (requests.py `Meter`). tokens_an_event: of a stream, about."""
+
+    tokens_an_event: int
 
     def planned(self, record: Record) -> None: ...
 
@@ -170,7 +172,7 @@ class Record:
         """How much of a stream there was since the last time: its events, counted in the newest chunk alone."""
         text, self._told = self._newest, now
         if text and self._owner:
-            events = usage.progress(self.kind, text, self._length, self.tokens)
+            events = usage.progress(self.kind, text, self._length, self.tokens, self._owner.tokens_an_event)
             self._length, self.tokens = 0, self.tokens + events
             self._owner.progressed(events, now)
 

@@ -32,7 +32,8 @@ class Meter:
 
     waiting: how many requests wait for their turn in this worker; up: whether the engine takes requests; restarts: how
     often it was started again; falls: how many front processes ended by themselves; phases: seconds of each phase
-    of its newest start. Functions, for those who know to set. sglang: the server's version.
+    of its newest start. Functions, for those who know to set. sglang: the server's version; tokens_an_event: what it
+    puts into an event of a stream (STREAM_INTERVAL).
     """
 
     def __init__(self, sinks: Sequence[Sink] = ()):
@@ -42,7 +43,7 @@ class Meter:
         self.restarts: Callable[[], int] = lambda: 0
         self.phases: Callable[[], Mapping[str, float]] = dict
         self.falls: Callable[[], int] = lambda: 0
-        self.sglang = ""
+        self.sglang, self.tokens_an_event = "", 1
         self.open = 0  # requests that have begun and not ended
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
         self._tokens, self._ttft = Rate(), Recent()
@@ -122,9 +123,9 @@ class Meter:
 
     def summary(self) -> dict[str, Any]:
         """The worker at the moment: `in_flight` and `waiting` requests; `tokens_per_second` of all answers over the
-        last 10 s (an estimate: a stream's events are taken for tokens); `ttft_p50` and `ttft_p95`, seconds, of the last
-        minute's streams, None without any; since the start `requests` that ended and, of them, `errors`, which are
-        neither completed nor refused for what the caller sent nor cancelled."""
+        last 10 s (an estimate: a stream's events are taken for `tokens_an_event` each); `ttft_p50` and `ttft_p95`,
+        seconds, of the last minute's streams, None without any; since the start `requests` that ended and, of them,
+        `errors`, which are neither completed nor refused for what the caller sent nor cancelled."""
         now, waiting = time.monotonic(), self.waiting()
         ordered = self._ttft.values(now)
         return {"in_flight": max(0, self.open - waiting), "waiting": waiting,

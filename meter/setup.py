@@ -15,7 +15,7 @@ def made(wanted: Telemetry, up: Callable[[], bool], life: Callable[[], int], pha
     """One that costs nothing to make. up, phases: see Meter; life: the number of the engine's newest start, 1 for the
     first."""
     meter = Meter([Lines()] if wanted.lines else [])
-    meter.sglang = wanted.sglang
+    meter.sglang, meter.tokens_an_event = wanted.sglang, wanted.interval
     meter.up, meter.restarts, meter.phases = up, lambda: max(0, life() - 1), phases
     return meter
 

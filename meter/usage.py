@@ -55,12 +55,12 @@ def finishes(text: str) -> bool:
     return '"finish_reason":{' in text or '"finish_reason": {' in text
 
 
-def progress(kind: str, text: str, length: int, before: float) -> float:
+def progress(kind: str, text: str, length: int, before: float, each: int = 1) -> float:
     """About how many tokens a stream gave with `length` characters of which `text` are the newest; `before`: what this
-    said until then. Elsewhere a token is an event; native events may repeat the answer, but say how long it is."""
+    said until then. Elsewhere an event is `each` tokens; native ones may repeat the answer, but say how long it is."""
     if kind == NATIVE:
         return max(0.0, (_number("completion_tokens", text[-ENOUGH:]) or 0) - before)
-    return text.count("\n\n") * length / len(text)
+    return text.count("\n\n") * each * length / len(text)
 
 
 def of_head(kind: str, text: str) -> Usage:

@@ -5,6 +5,7 @@ Pure: no file is read and no device asked; the caller passes the flag snapshot a
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Mapping
@@ -148,7 +149,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
         stream_posts=by_way_in("STREAM_POSTS_PER_SECOND", worker, http),
         start=StartSettings.of(worker),
         allowed_routes=worker["ALLOWED_ROUTES"], allowed_listeners=worker["ALLOWED_LISTENERS"],
-        http=http, nodes=node, lora=adapters, log_level=worker["WORKER_LOG_LEVEL"], telemetry=told, secrets=secrets,
+        http=http, nodes=node, lora=adapters, log_level=worker["WORKER_LOG_LEVEL"], secrets=secrets,
+        telemetry=dataclasses.replace(
+            told, interval=flags.Given(list(server_args), snapshot).count("--stream-interval")),
         notices=tuple((level, masked(text, secrets)) for level, text in notices), sglang=snapshot["sglang"])
 
 

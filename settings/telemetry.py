@@ -27,7 +27,7 @@ class Telemetry:
     """lines: a line in the log for each request; traces, metrics: where OpenTelemetry's go, None for nowhere;
     attributes: of the worker, for OpenTelemetry; engine_metrics: the server has its own, None where only a file of its
     own knows; engine_traces: where the server's own traces go, None where that is its own business; sglang: the version
-    of the server whose flags the worker goes by."""
+    of the server whose flags the worker goes by; interval: tokens of an event of its streams, as arguments have it."""
 
     lines: bool = True
     traces: str | None = None
@@ -36,6 +36,7 @@ class Telemetry:
     engine_metrics: bool | None = False
     engine_traces: str | None = None
     sglang: str = ""
+    interval: int = 1
 
 
 def telemetry(values: Mapping[str, Any], environ: Mapping[str, str], given: flags.Given, model: str,

@@ -8,7 +8,7 @@ detect_connection.rs, core/worker.rs). The answers cost the engine nothing, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiohttp import web
 
@@ -17,9 +17,12 @@ from front.http.keys import Keys
 from front.http.manners import NOT_NOW, Stage
 from utils import JobError
 
+_INFO = "/server_info"
 
-def routes(keys: Keys, stage: Callable[[], Stage], model: str) -> list[web.RouteDef]:
-    """GET and HEAD of these. keys: of callers; stage: how the worker stands; model: the name by which it serves."""
+
+def routes(keys: Keys, stage: Callable[[], Stage], model: str, opened: Collection[str] = ()) -> list[web.RouteDef]:
+    """GET and HEAD of these. keys: of callers; stage: how the worker stands; model: the name by which it serves;
+    opened: routes of the engine's that were opened by name (ALLOWED_ROUTES), whose own answer is what is wanted."""
 
     async def ready(request: web.Request) -> web.Response:
         """200 when requests may come and 503 when not, as SGLang's own /ready has it, and as open."""
@@ -36,7 +39,8 @@ def routes(keys: Keys, stage: Callable[[], Stage], model: str) -> list[web.Route
             return _refused(error, request, {"WWW-Authenticate": "Bearer"})
         return web.json_response({"served_model_name": model})
 
-    return [web.get("/health", ready), web.get("/ready", ready), web.get("/server_info", info)]
+    about = [] if _INFO in opened else [web.get(_INFO, info)]
+    return [web.get("/health", ready), web.get("/ready", ready), *about]
 
 
 def _refused(error: JobError, request: web.Request, headers: dict[str, str]) -> web.Response:

@@ -77,13 +77,15 @@ class FrontProcess:
         # What all streams of a worker share is shared out evenly.
         settings = self._settings = dataclasses.replace(settings, stream_posts=settings.stream_posts / http.processes)
         self._meter = Reporting(send)
+        self._meter.tokens_an_event = settings.telemetry.interval
         setup.export(self._meter, settings.telemetry, metrics=False)
         self._lease = Lease(http.queue_seconds, send)
         keys = Keys(http.keys)
         self._front = Front(keys, self._lease, Manners.of(http), self._stage)
         self._front.bodies.room = self._room(rooms.BODIES)
         page = Page(keys, lambda seen: self._ask("state", seen))
-        app = self._front.app([*page.routes(), *balancers.routes(keys, self._stage, settings.served_model_name)])
+        app = self._front.app([*page.routes(), *balancers.routes(keys, self._stage, settings.served_model_name,
+                                                                 settings.allowed_routes)])
         app.middlewares.append(measuring(self._meter, self._stage, settings.allowed_routes))
         app.on_response_prepare.append(heading)
         if http.health_port == http.port:

@@ -223,8 +223,21 @@ def test_tokens_a_second_while_a_stream_runs(clock):
     assert meter.summary()["tokens_per_second"] == 0
 
 
+def test_an_event_is_as_many_tokens_as_the_server_puts_into_it(clock):
+    meter = Meter()
+    meter.tokens_an_event = 4
+    record = meter.begin("http", CHAT)
+    record.planned(CHAT)
+    for _ in range(40):
+        clock.now += 0.1
+        record.add(event())
+    clock.now += 1
+    assert meter.summary()["tokens_per_second"] == pytest.approx(160 / RATE_SECONDS, abs=1)
+
+
 def test_tokens_a_second_of_a_native_stream_that_repeats_its_answer(clock):
     meter = Meter()
+    meter.tokens_an_event = 4  # its events say how many
     record = meter.begin("http", "/generate")
     record.planned("/generate")
     for count in range(1, 41):

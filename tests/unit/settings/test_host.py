@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from meter import setup
 from settings import config, flags
 from settings.config import ConfigError
 from settings.flags import host
@@ -49,6 +50,15 @@ def test_streamed_tool_calls_stay_whole(environ):
 def test_nothing_is_chosen_for_one_replica_nor_where_the_user_did(environ, interval):
     made = settings(**environ)
     assert chosen(made) == interval and not any("STREAM_INTERVAL" in text for _, text in made.notices)
+
+
+@pytest.mark.parametrize("environ, interval", [
+    ({}, 1), ({"STREAM_INTERVAL": "8"}, 8), ({"SGLANG_EXTRA_ARGS": "--stream-interval 2"}, 2),
+    ({"DATA_PARALLEL_SIZE": "2", "TOOL_CALL_PARSER": "none"}, host.OF_REPLICAS)])
+def test_the_meter_knows_how_many_tokens_an_event_has(environ, interval):
+    telemetry = settings(**environ).telemetry
+    assert telemetry.interval == interval
+    assert setup.made(telemetry, bool, int, dict).tokens_an_event == interval
 
 
 def test_a_configuration_file_may_have_decided():

@@ -12,9 +12,9 @@ from front.http.server import Front
 KEYS = Keys(["sesame"])
 
 
-def client(stage=Stage.READY, manners=None):
+def client(stage=Stage.READY, manners=None, opened=()):
     front = Front(KEYS, Gate(0, 0), manners or Manners(), lambda: stage)  # no place for any request
-    return TestClient(TestServer(front.app(balancers.routes(KEYS, lambda: stage, "org/tiny"))))
+    return TestClient(TestServer(front.app(balancers.routes(KEYS, lambda: stage, "org/tiny", opened))))
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
@@ -41,6 +41,12 @@ async def test_the_model_is_told_to_whoever_shows_a_key_and_nothing_else_is():
             assert "tiny" not in await refused.text()
         async with asking.get("/server_info", headers={"Authorization": "Bearer sesame"}) as told:
             assert await told.json() == {"served_model_name": "org/tiny"}
+
+
+async def test_whoever_opened_the_engines_own_answer_gets_that():
+    async with client(opened=("/server_info",)) as asking:
+        told = await asking.get("/server_info", headers={"Authorization": "Bearer sesame"})
+        assert told.status == 503 and "still being loaded" in await told.text()  # a request, and no engine is there
 
 
 async def test_what_is_sent_there_is_a_request_as_it_was():
