@@ -93,9 +93,9 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     node, several, lines, wrong = nodes.of(environ, worker, given, http.mode)
     notices += lines
     problems += wrong
-    tp_size, lines, wrong = tensor_parallel(given, gpu_count or node.gpus, bool(config_file), node.count)
+    tp_size, lines, uneven = tensor_parallel(given, gpu_count or node.gpus, bool(config_file), node.count)
     notices += lines
-    problems += wrong
+    problems += uneven
     of_replicas, lines = host.stream_interval(
         given, bool(config_file), parsers.TOOLS in head or given.value(parsers.TOOLS) is not None)
     notices += lines
@@ -116,7 +116,8 @@ def load(environ: Mapping[str, str], snapshot: Snapshot, gpu_count: int | None, 
     told, lines, wrong = telemetry(worker, environ, given, served, snapshot["sglang"])
     notices += lines
     problems += wrong
-    ranks = given.count("--tp-size") if "--tp-size" in given or gpu_count == 1 else int(tp_size[1]) if tp_size else None
+    ranks = int(tp_size[1]) if tp_size else given.count("--tp-size") if "--tp-size" in given or (
+        gpu_count == node.count == 1 and not uneven) else None
     wrong = modes.clashes(given, ranks, bool(config_file), http.mode, environ)
     # Nobody is told to open what would then be refused all the same.
     problems += wrong + [problem for problem in closed if problem.name not in {other.name for other in wrong}]

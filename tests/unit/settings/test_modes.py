@@ -66,6 +66,14 @@ def test_what_does_not_go_together_is_refused(environ, gpus, start):
     assert line.startswith(start)
 
 
+@pytest.mark.parametrize("environ", [{"EP_SIZE": "2"}, {"ATTN_DP_SIZE": "2"}, {"EP_SIZE": "2", "ENABLE_EPLB": "true"}])
+def test_the_sizes_are_those_of_all_nodes(environ):
+    nodes = {"NUM_NODES": "2", "NODE_RANK": "0", "NODE_ADDR": "10.65.0.2", "PRIMARY_ADDR": "10.65.0.2", **OVER_HTTP}
+    assert load(1, **environ, **nodes).server_args
+    (line,) = refused(1, **environ)
+    assert line.endswith("set TENSOR_PARALLEL_SIZE to a multiple") or "the visible GPUs" in line
+
+
 def test_nobody_is_told_to_allow_what_is_then_refused():
     (line,) = refused(LANGUAGE_ONLY="true")
     assert "leave it out" in line and "ALLOWED_LISTENERS" not in line
