@@ -60,8 +60,8 @@ class HttpFront:
         self._leaving = False
         self._keys = Keys(settings.http.keys)
         self.gate = Gate(1, settings.http.queue_seconds)
-        self.front = Front(self._keys, self.gate, Manners.of(settings.http), self.stage)
-        self._opened = settings.allowed_routes
+        self._opened, self._manners = settings.allowed_routes, Manners.of(settings.http)
+        self.front = Front(self._keys, self.gate, self._manners, self.stage)
         self._measuring = measuring(meter, self.stage, self._opened)
         figures = Prometheus(meter)
         self._figures = metrics.Figures(figures)
@@ -104,7 +104,7 @@ class HttpFront:
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
             app = self.front.app([*Page(self._keys, self._news.told).routes(),
-                                  *balancers.routes(self._keys, self.stage, self._model, self._opened)])
+                                  *balancers.routes(self._keys, self.stage, self._model, self._manners, self._opened)])
             app.middlewares.append(self._measuring)
             app.on_response_prepare.append(heading)
             apart = settings.health_port != settings.port

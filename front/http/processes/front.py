@@ -81,10 +81,11 @@ class FrontProcess:
         setup.export(self._meter, settings.telemetry, metrics=False)
         self._lease = Lease(http.queue_seconds, send)
         keys = Keys(http.keys)
-        self._front = Front(keys, self._lease, Manners.of(http), self._stage)
+        manners = Manners.of(http)
+        self._front = Front(keys, self._lease, manners, self._stage)
         self._front.bodies.room = self._room(rooms.BODIES)
         page = Page(keys, lambda seen: self._ask("state", seen))
-        app = self._front.app([*page.routes(), *balancers.routes(keys, self._stage, settings.served_model_name,
+        app = self._front.app([*page.routes(), *balancers.routes(keys, self._stage, settings.served_model_name, manners,
                                                                  settings.allowed_routes)])
         app.middlewares.append(measuring(self._meter, self._stage, settings.allowed_routes))
         app.on_response_prepare.append(heading)

@@ -13,8 +13,9 @@ KEYS = Keys(["sesame"])
 
 
 def client(stage=Stage.READY, manners=None, opened=()):
-    front = Front(KEYS, Gate(0, 0), manners or Manners(), lambda: stage)  # no place for any request
-    return TestClient(TestServer(front.app(balancers.routes(KEYS, lambda: stage, "org/tiny", opened))))
+    manners = manners or Manners()
+    front = Front(KEYS, Gate(0, 0), manners, lambda: stage)  # no place for any request
+    return TestClient(TestServer(front.app(balancers.routes(KEYS, lambda: stage, "org/tiny", manners, opened))))
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
@@ -41,6 +42,15 @@ async def test_the_model_is_told_to_whoever_shows_a_key_and_nothing_else_is():
             assert "tiny" not in await refused.text()
         async with asking.get("/server_info", headers={"Authorization": "Bearer sesame"}) as told:
             assert await told.json() == {"served_model_name": "org/tiny"}
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("path", ["/health", "/ready", "/server_info"])
+async def test_a_page_that_may_call_may_read_the_answer(path, stage):
+    async with client(stage, Manners(origins=("https://a.example",))) as asking:
+        for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+            answer = await asking.get(path, headers={"Origin": origin})
+            assert answer.headers.get("Access-Control-Allow-Origin") == allowed
 
 
 async def test_whoever_opened_the_engines_own_answer_gets_that():
