@@ -34,8 +34,8 @@ _APART = ("--host", "--port", "--log-level", "--log-level-http", "--log-requests
 def variables(server_args: Sequence[str], snapshot: Snapshot, environ: Mapping[str, str]) -> dict[str, str]:
     """What to add to the server's environment; nothing where it keeps no such files. Says where they are."""
     given = flags.Given(list(server_args), snapshot)
-    items = [*given.items, *_of_the_file(given.value("--config"), snapshot)]
-    told = {item.flag: item.values[0] for item in reversed(items) if item.flag and item.values}  # arguments win
+    items = [*_of_the_file(given.value("--config"), snapshot), *given.items]
+    told = {item.flag: item.values[0] for item in items if item.flag and item.values}  # arguments win, the last of each
     if told.get("--hicache-storage-backend", "").lower() != "file":
         return {}
     extra = _extra(told.get("--hicache-storage-backend-extra-config", ""))

@@ -53,6 +53,12 @@ def test_the_folder_lies_below_the_place_that_was_chosen(added, monkeypatch, tmp
     assert Path(added(environ={})[kv_files.PLACE]).parent == Path("/tmp/hicache")
 
 
+def test_the_last_of_an_argument_counts_as_it_does_for_sglang(added, model):
+    twice = ("--file-storage-path", "/var/first", "--file-storage-path", "/var/last")
+    assert added(*twice, environ={})[kv_files.PLACE].startswith("/var/last/")
+    assert added("--hicache-storage-backend", "mooncake") == {"log": ""}
+
+
 def test_a_configuration_file_counts_too(added, model, tmp_path, capsys):
     file = tmp_path / "server.yaml"
     file.write_text("hicache-storage-backend: file\nkv-cache-dtype: fp8_e4m3\n")
