@@ -37,7 +37,8 @@ def begun():
         one.part(0, None)
 
 
-async def test_strangers_who_say_nothing_leave_room_for_a_node(place, begun):
+async def test_strangers_who_say_nothing_leave_room_for_a_node(place, begun, monkeypatch):
+    monkeypatch.setattr(links, "_MANNERS", 300.0)  # time makes no room
     begun(place)
     async with contextlib.AsyncExitStack() as stack:
         async def stranger():
