@@ -42,6 +42,7 @@ class Lead:
         self._was_up = self._leaving = False
         self._causes: list[str] = []    # why the newest generation is not running, until it is decided what follows
         self._lost = False              # a node was, of that generation
+        self._in_vain = 0               # restarts since all were up
         self._refused = ""              # the last who came and was not let in
         self._missing_since: float | None = now
         self._not_before = self._beat_at = now
@@ -98,7 +99,7 @@ class Lead:
                 utils.log(f"node {rank}'s engine: {said}", "error")
             return self._failed(f"node {rank}: {said}" if said else "", now)
         if self.running and all(other.engine == "up" for other in self._nodes.values()):
-            self._was_up = True
+            self._was_up, self._in_vain = True, 0
             self._restarts.succeeded()
             utils.log(f"the engine is up on all {self._count} nodes")
         return []
@@ -168,6 +169,10 @@ class Lead:
             if pause is None:
                 return self.end(1, f"The engine ended again after {self._restarts.recent} restarts of all nodes within "
                                    f"{self._restarts.window:.0f} s (SGLANG_MAX_RESTARTS): all nodes end. {why}")
+            if self._in_vain >= self._restarts.most:  # each took so long that the window has forgotten the others
+                return self.end(1, f"The engine was not up once in {self._in_vain} restarts of all nodes, one after "
+                                   f"the other (SGLANG_MAX_RESTARTS): all nodes end. {why}")
+            self._in_vain += 1
             self._causes, self._lost, self._not_before = [], False, now + pause
             utils.log(f"restarting the engine on all nodes ({self._restarts.recent} of at most {self._restarts.most} "
                       f"within {self._restarts.window:.0f} s)", "warn")

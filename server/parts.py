@@ -26,11 +26,12 @@ _OWN_END = 3.0  # seconds that a server gets to end by itself, with its own last
 def spared(command: Sequence[str]) -> bool:
     """Whether that server goes on without one of its schedulers, and gives it no more requests: it was told to
     (sglang: managers/data_parallel_controller.py, update_active_ranks)."""
+    backend = "none"  # the last that is named counts
     for word, following in zip(command, [*command[1:], ""], strict=True):
         flag, equals, value = word.partition("=")
         if flag == _ELASTIC:
-            return (value if equals else following) != "none"
-    return False
+            backend = value if equals else following
+    return backend != "none"
 
 
 def watch(tree: Tree, condemn: Callable[[str], None]) -> None:

@@ -129,6 +129,7 @@ def test_one_that_goes_on_without_one_of_its_schedulers_is_killed_and_restarted(
 
 @pytest.mark.parametrize(("words", "watches"), [
     ((), True), (("--elastic-ep-backend", "none"), True), (("--elastic-ep-backend=none",), True),
+    (("--elastic-ep-backend", "nixl", "--elastic-ep-backend", "none"), True),
     (("--elastic-ep-backend", "mooncake"), False), (("--elastic-ep-backend=nixl",), False),
 ])
 def test_one_that_was_told_to_go_on_without_a_scheduler_may(build, monkeypatch, words, watches):

@@ -147,6 +147,35 @@ def test_restarts_are_counted_for_all_nodes_together():
                              "all nodes end. node 1: it ended")
 
 
+@pytest.mark.parametrize("was_up", [False, True])
+def test_long_starts_that_come_to_nothing_are_not_made_for_ever(was_up):
+    group = Group(2, restarts=2)
+    assert words(group.at_rest(0, 1)) == [(0, "start"), (1, "start")]
+    if was_up:
+        group.says(0, "up"), group.says(1, "up")
+    for _ in range(2):
+        assert group.after(700) == []  # longer than the window: none of them is a recent one
+        group.lead.lost(1, "its memory ran out", group.now)
+        group.says(0, "rest")
+        group.at_rest(1)
+        assert words(group.after(2)) == [(0, "start"), (1, "start")]
+    assert group.after(700) == []
+    group.lead.lost(1, "its memory ran out", group.now)
+    assert group.says(0, "rest") == [(0, ["end", 1, (
+        "The engine was not up once in 2 restarts of all nodes, one after the other (SGLANG_MAX_RESTARTS): all nodes "
+        "end. node 1 is lost: its memory ran out")])]
+
+
+def test_restarts_that_are_up_again_are_forgotten_with_the_window():
+    group = Group(2, restarts=1).all_up()
+    for _ in range(5):
+        group.after(700)
+        group.says(1, "rest", "it ended")
+        group.says(0, "rest")
+        assert words(group.after(1)) == [(0, "start"), (1, "start")]
+        group.says(0, "up"), group.says(1, "up")
+
+
 def test_what_is_said_of_an_end_keeps_its_remedy_and_fits_a_line():
     report = "The SGLang server ended. Its last lines:\n" + "    \U0001f525█\n" * 9_000 + "What to do: less memory"
     group = Group(16)
