@@ -2,8 +2,8 @@
 
     python -I -S -c '…; unpacker.main(…)' '{"copies": [[original, base], …], "socket": PATH, "processes": N}'
 
-It runs as a process of its own with N children that read and unpack (`unpack`); it alone talks. Each original becomes a
-file in memory alone (memfd), written in windows, in the order given, whichever child is free.
+It runs as a process of its own with N children that read and unpack (unpacking.py); it alone talks. Each original
+becomes a file in memory alone (memfd), written in windows, in the order given, whichever child is free.
 
 It hears, on standard input, what page_reader hears: "needed" when the server begins to load, and "enough", or the end
 of the input, when the server has loaded: then everything is given back. On the socket it hears one path for each
@@ -20,80 +20,21 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import mmap
 import os
 import selectors
 import signal
 import socket
-import struct
 import sys
-import threading
 import time
 from typing import Any
 
-from start.weights import page_reader
-from start.weights.packed import codec, copies
+from start.weights.packed import copies
+from start.weights.packed.unpacking import DAMAGED, MESSAGE, WHOLE, Job, warm, work
 
-_THREADS = 4  # in each child: one unpacks, the others wait for the volume
-_WARM = 0.5  # of the originals' bytes in memory: then they are what is read
 _BEAT = 1.0  # seconds
 _UNASKED = 20.0  # seconds after "needed" without a question: this server reads its files by itself
 _STALLED = 60.0  # seconds without a window: the originals may be where the volume still gives what it has
 _LONGEST_PATH = 8192
-_MESSAGE = struct.Struct("=II")  # window, and one of the following
-_UNREAD, _WHOLE, _DAMAGED = range(3)
-
-
-class Job:
-    """Windows of all copies by one number, and where each comes from and goes to."""
-
-    def __init__(self, wanted: list[copies.Copy]):
-        self.copies = wanted
-        self.memory = [os.memfd_create("weights", os.MFD_CLOEXEC) for _ in wanted]
-        self.windows: list[tuple[int, codec.Window, int, int]] = []  # copy, window, offset in the copy, in the original
-        for number, copy in enumerate(wanted):
-            os.ftruncate(self.memory[number], copy.size)
-            stored = at = 0
-            for window in copy.windows:
-                self.windows.append((number, window, stored, at))
-                stored, at = stored + window.stored, at + window.length
-
-
-def work(job: Job, orders: int, results: int) -> None:
-    """One child: unpack the windows whose numbers come from the pipe `orders`, until that ends."""
-    page_reader.libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    packed = [os.open(copy.packed, os.O_RDONLY | os.O_CLOEXEC) for copy in job.copies]
-    maps = [mmap.mmap(fd, copy.size) if copy.size else None for fd, copy in zip(job.memory, job.copies, strict=True)]
-
-    def stream() -> None:
-        while len(order := os.read(orders, 4)) == 4:
-            number = int.from_bytes(order, sys.byteorder)
-            copy, window, stored, at = job.windows[number]
-            try:
-                codec.unpack(window, memoryview(_read(packed[copy], window.stored, stored)), maps[copy], at)
-                said = _WHOLE
-            except codec.Damaged:
-                said = _DAMAGED
-            except OSError:
-                said = _UNREAD
-            os.write(results, _MESSAGE.pack(number, said))
-
-    threads = [threading.Thread(target=stream) for _ in range(_THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def _read(fd: int, length: int, offset: int) -> bytearray:
-    data = bytearray(length)
-    view, done = memoryview(data), 0
-    while done < length:
-        count = os.preadv(fd, [view[done:]], offset + done)
-        if not count:
-            raise codec.Damaged("a packed file became shorter")
-        done += count
-    return data
 
 
 class Unpacker:
@@ -188,17 +129,17 @@ class Unpacker:
             os.close(self._orders)
 
     def _hear_result(self) -> None:
-        message = os.read(self._results, _MESSAGE.size)
+        message = os.read(self._results, MESSAGE.size)
         if not message:  # every child has ended, for want of work or by a signal
             self._selector.unregister(self._results)
             for number, left in enumerate(self._left):
                 self._failed[number] |= left > 0
         else:
-            index, said = _MESSAGE.unpack(message)
+            index, said = MESSAGE.unpack(message)
             number, window, _, _ = self._job.windows[index]
             self._heard_at = self._awake
-            whole = said == _WHOLE
-            if said == _DAMAGED and not self._failed[number]:
+            whole = said == WHOLE
+            if said == DAMAGED and not self._failed[number]:
                 copies.drop(self._job.copies[number])
             self._left[number] -= whole
             self._failed[number] |= not whole
@@ -261,19 +202,6 @@ class Unpacker:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(one)
         one.close()
-
-
-def warm(wanted: list[copies.Copy]) -> bool:
-    """Whether the originals are in memory, for the greater part."""
-    there = 0
-    for copy in wanted:
-        with contextlib.suppress(OSError, page_reader.Untold):
-            pages = page_reader.Pages(copy.original)
-            try:
-                there += pages.there(0, pages.size)
-            finally:
-                pages.close()
-    return there > _WARM * sum(copy.size for copy in wanted)
 
 
 def main(text: str) -> int:

@@ -343,7 +343,7 @@ def test_whoever_answers_something_else_is_not_believed(tmp_path, manner, monkey
 def test_windows_are_read_where_they_lie(bfloat16):
     window, _ = codec.pack(bfloat16)
     copy = copies.Copy("/o", "/p", 2 * len(bfloat16), [window, window])
-    from start.weights.packed.unpacker import Job
+    from start.weights.packed.unpacking import Job
 
     job = Job([copy, copy])
     assert [(number, stored, at) for number, _, stored, at in job.windows] == [
