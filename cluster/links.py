@@ -144,6 +144,8 @@ class Nodes:
     def _part(self, status: int, why: str) -> None:
         if self._lead is not None and not self._lead.over:
             self._do_lead(self._lead.end(status, why))
+        elif status == 0:  # told to stop before its front was there to say so
+            self._said(["leaving"])
         self._member.over = self._member.over or (status, why)
         self._ended.set()
 

@@ -243,13 +243,13 @@ async def test_told_to_stop_all_at_once_they_finish_what_runs(pair, rank):
     assert await nodes.ended() == [0, 0]
 
 
+@pytest.mark.parametrize("moment", [("node 1 is there", "is connected to node 0"), ("listening on",) * 2])
 @pytest.mark.parametrize("rank", [0, 1])
-async def test_told_to_stop_while_they_start_all_end_in_order(pair, rank):
+async def test_told_to_stop_while_they_start_all_end_in_order(pair, rank, moment):
     nodes = pair(SCRIPTED_ENGINE_LIFE=json.dumps({"ready_delay": 300}), DRAIN_TIMEOUT="300")
     for one in range(2):
         await nodes.begin(one)
-    for node in nodes.nodes:
-        await node.worker.line("Uvicorn running on")
+    await nodes.nodes[rank].worker.line(moment[rank])
     nodes.nodes[rank].worker.process.terminate()
     assert await nodes.ended() == [0, 0]
 
