@@ -101,9 +101,10 @@ async def test_what_the_engine_ended_by_its_own_time_limit_is_run_once(real_envi
             job = await done(front, {"openai_route": route, "openai_input": {**body, "stream": stream}})
             assert job.status == "FAILED", (route, stream)
             error = json.loads(job.error)
-            # What ends a stream over HTTP is an event alone, and Anthropic's and those of Responses have no status.
+            # What ends a stream over HTTP is an event alone, and Anthropic's and those of Responses have no status;
+            # where the engine's limit was faster than its first event, no stream had begun, and the status is told.
             silent = front is http and stream and route in ("/v1/messages", "/v1/responses")
-            assert error["code"] == (None if silent else 503), (route, stream, error)
+            assert error["code"] in ((None, 503) if silent else (503,)), (route, stream, error)
             assert not silent or "timeout" in error["message"], (route, error)
             await worker.found(lambda _, before=before: True if sum(runs()) > before else None, UP)  # it logs it later
         assert [now - then for now, then in zip(runs(), begun, strict=True)] == [4, 4, 4, 4]
