@@ -35,12 +35,12 @@ def spared(command: Sequence[str]) -> bool:
 
 
 def watch(tree: Tree, condemn: Callable[[str], None]) -> None:
-    """From now on, in a thread: call `condemn`, with a headline, when a server that is up goes on without a part."""
-    threading.Thread(target=_watch, args=(tree, condemn), name="engine-parts", daemon=True).start()
+    """Call `condemn`, with a headline, in a thread, when a server that is up goes on without a part that it has now."""
+    # Looked at here, not in the thread: what is lost before that had its turn would be missed by nobody.
+    threading.Thread(target=_watch, args=(Parts(tree.pid), tree, condemn), name="engine-parts", daemon=True).start()
 
 
-def _watch(tree: Tree, condemn: Callable[[str], None]) -> None:
-    parts = Parts(tree.pid)
+def _watch(parts: Parts, tree: Tree, condemn: Callable[[str], None]) -> None:
     try:
         if name := parts.lost(tree.broken.wait, _OWN_END):
             condemn(f"The SGLang server lost its {name} and was killed")

@@ -121,7 +121,11 @@ async def test_never_more_at_the_engine_than_may_be_and_nobody_is_refused_while_
         await until(refused)  # five run, as many wait, whichever process each of them came to
         samples = await scraped(http)
         assert total(samples, "requests_in_flight") == 5 and total(samples, "requests_waiting") == 5
-        assert len(await http.engine("/_scripted/requests?state=hanging")) == 5
+
+        async def at_the_engine():
+            return len(await http.engine("/_scripted/requests?state=hanging")) == 5
+
+        await until(at_the_engine)  # what is under way comes there a moment later
 
         async def all_answered(asked=asked):
             async with http.session.post(f"http://127.0.0.1:{http.worker.environ['SGLANG_PORT']}/_scripted/release"):

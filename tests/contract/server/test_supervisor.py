@@ -114,10 +114,13 @@ def part(mark: str) -> int:
 
 
 def test_one_that_goes_on_without_one_of_its_schedulers_is_killed_and_restarted(serve, mark, capsys, monkeypatch):
+    looked, watch = threading.Event(), parts.watch
     monkeypatch.setattr(parts, "_OWN_END", 0.1)
+    monkeypatch.setattr(parts, "watch", lambda *about: (watch(*about), looked.set()))
     engine = up(serve(engine={"patience": Patience(restarts=1)}, family=[*FAMILY, "part"]))
     watched(engine)
     first = part(mark)
+    assert looked.wait(PATIENCE)
     assert parts.Parts(engine._supervisor.tree.pid).names == [f"scheduler_DP1 (process {first})"]
     os.kill(first, signal.SIGKILL)
     assert reaches(engine, State.UP, life=2)
