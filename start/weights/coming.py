@@ -15,7 +15,8 @@ from start.weights.read_ahead import Plan, ReadAhead
 
 
 class Coming:
-    """Its methods are called in the order in which they stand here; `listen` for every start of the server.
+    """Its methods are called in the order in which they stand here; `again` before every start but the first, `hear`
+    during each.
 
     settings, snapshot: the server's; volume: where a network volume is mounted.
     """

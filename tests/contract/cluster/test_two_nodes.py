@@ -63,20 +63,27 @@ async def test_an_engine_that_dies_takes_the_other_along_and_both_are_started_ag
     assert f"node {rank}'s engine: The SGLang server ended (killed by SIGKILL)" in nodes.said(0)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("moment", ["start", "idle", "serving"])
-async def test_a_worker_that_is_killed_is_waited_for_and_both_go_on(pair, rank, moment):
+async def brought_to(pair, moment):
+    """(both nodes, a stream that runs or None): with engines that start, up and idle, or serving."""
     nodes = pair(SCRIPTED_ENGINE_LIFE=STARTING) if moment == "start" else pair()
-    running = None
     if moment == "start":
         for one in range(2):
             await nodes.begin(one)
-        await nodes.nodes[1 - rank].worker.line("Uvicorn running on")
-    else:
-        await nodes.both()
-        if moment == "serving":
-            running = nodes.stream(hang_at=3)
-            await nodes.running()
+        for node in nodes.nodes:
+            await node.worker.line("Uvicorn running on")
+        return nodes, None
+    await nodes.both()
+    if moment == "idle":
+        return nodes, None
+    running = nodes.stream(hang_at=3)
+    await nodes.running()
+    return nodes, running
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("moment", ["start", "idle", "serving"])
+async def test_a_worker_that_is_killed_is_waited_for_and_both_go_on(pair, rank, moment):
+    nodes, running = await brought_to(pair, moment)
     left = nodes.nodes[1 - rank]
     pid = await nodes.pid(1 - rank)
     kill(nodes.nodes[rank].worker.process.pid)
@@ -106,18 +113,7 @@ async def test_an_engine_that_hangs_is_killed_and_both_are_started_again(pair, r
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("moment", ["start", "idle", "serving"])
 async def test_a_worker_that_stands_still_counts_as_lost_and_may_come_back(pair, rank, moment):
-    nodes = pair(SCRIPTED_ENGINE_LIFE=STARTING) if moment == "start" else pair()
-    running = None
-    if moment == "start":
-        for one in range(2):
-            await nodes.begin(one)
-        for node in nodes.nodes:
-            await node.worker.line("Uvicorn running on")
-    else:
-        await nodes.both()
-    if moment == "serving":
-        running = nodes.stream(hang_at=3)
-        await nodes.running()
+    nodes, running = await brought_to(pair, moment)
     pids = [await nodes.pid(one) for one in range(2)]
     stopped = nodes.nodes[rank].worker.process
     stopped.send_signal(signal.SIGSTOP)
